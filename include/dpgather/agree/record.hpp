@@ -1,0 +1,58 @@
+// What ranks tell each other once a step: one fixed-size record.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+#include <dpgather/plan/forward.hpp>
+
+namespace dpgather {
+
+inline constexpr int max_phases = 4;
+
+/// One phase of a step as a rank posts it (draft, verify and extend of one step are three phases).
+/// Counts may be upper bounds when the step is agreed before they are known exactly.
+struct Phase {
+  std::int64_t tokens = 0;    ///< token rows this rank has
+  std::int64_t requests = 0;  ///< batch size
+  std::int64_t logits = 0;    ///< rows that go to the language-model head
+  Forward forward = Forward::idle;
+  bool can_graph = true;   ///< this rank's vote; one "no" makes the phase eager everywhere
+  std::int32_t width = 1;  ///< rows per request; ignored on idle ranks and in prefill
+};
+
+/// Bytes of the user's that every rank gets from every rank (a LoRA variant, a "finished" flag).
+using UserBytes = std::array<std::byte, 16>;
+
+namespace detail {
+
+struct StepRecord {
+  static constexpr std::uint32_t expected_magic = 0x64706731;  // "dpg1": layout of this struct
+
+  std::uint32_t magic = expected_magic;
+  std::int32_t rank = 0;
+  std::int64_t step = 0;
+  std::uint64_t policy = 0;
+  std::int32_t phases = 0;
+  std::int32_t failed = 0;
+  std::array<Phase, max_phases> phase{};
+  UserBytes user{};
+  std::array<char, 104> message{};
+
+  void set_message(std::string_view text) {
+    const std::size_t n = std::min(text.size(), message.size() - 1);
+    std::memcpy(message.data(), text.data(), n);
+    message[n] = '\0';
+  }
+};
+static_assert(std::is_trivially_copyable_v<StepRecord>);
+static_assert(sizeof(StepRecord) % 8 == 0);
+
+}  // namespace detail
+}  // namespace dpgather

@@ -1,0 +1,92 @@
+// Memory spaces and the buffer that owns one piece of one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include <dpgather/core/error.hpp>
+#include <dpgather/core/rows.hpp>
+
+namespace dpgather {
+
+class HostStream;
+
+/// Ordinary memory of the process. A fresh allocation is filled with 0xFF, which is NaN in every
+/// floating type, so that a row nobody wrote is seen.
+struct HostMemory {
+  using stream_type = HostStream;
+  static constexpr const char* name = "host";
+  static constexpr std::size_t alignment = 256;
+
+  [[nodiscard]] static void* allocate(std::size_t bytes) {
+    void* data = ::operator new (bytes, std::align_val_t{alignment});
+    std::memset(data, 0xFF, bytes);
+    return data;
+  }
+  static void deallocate(void* data) noexcept {
+    ::operator delete (data, std::align_val_t{alignment});
+  }
+};
+
+template <class M>
+concept MemorySpace = requires(std::size_t bytes, void* data) {
+  typename M::stream_type;
+  { M::allocate(bytes) } -> std::same_as<void*>;
+  { M::deallocate(data) }
+  noexcept;
+  { M::alignment } -> std::convertible_to<std::size_t>;
+};
+
+/// Owns `size()` elements in one memory space. Move-only; moving keeps the address.
+template <class T, MemorySpace Memory = HostMemory>
+class Buffer {
+  static_assert(std::is_trivially_copyable_v<T>, "Buffer holds plain elements only");
+
+ public:
+  using memory_type = Memory;
+
+  Buffer() = default;
+  explicit Buffer(std::int64_t count) {
+    require(count >= 0 && static_cast<std::uint64_t>(count) <=
+                              static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) /
+                                  sizeof(T),
+            {.operation = "Buffer"}, "element count ", count, " is negative or too large");
+    if (count > 0)
+      data_ = static_cast<T*>(Memory::allocate(static_cast<std::size_t>(count) * sizeof(T)));
+    size_ = count;
+  }
+  Buffer(Buffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_ != nullptr) Memory::deallocate(data_);
+  }
+
+  [[nodiscard]] T* data() const noexcept { return data_; }
+  [[nodiscard]] std::int64_t size() const noexcept { return size_; }
+  /// Whole buffer as `[rows, width]`; the caller keeps `rows * width` within `size()`.
+  [[nodiscard]] Rows<T> rows(std::int64_t rows, std::int64_t width) const {
+    return Rows<T>(data_, rows, width);
+  }
+  [[nodiscard]] std::span<T> span() const requires std::is_same_v<Memory, HostMemory> {
+    return {data_, static_cast<std::size_t>(size_)};
+  }
+
+ private:
+  T* data_ = nullptr;
+  std::int64_t size_ = 0;
+};
+
+static_assert(MemorySpace<HostMemory>);
+
+}  // namespace dpgather
