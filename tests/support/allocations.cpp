@@ -1,0 +1,55 @@
+#include "support/allocations.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+namespace {
+
+std::atomic<std::uint64_t> of_all{0};
+thread_local std::uint64_t of_this = 0;
+
+void* counted(std::size_t bytes, std::size_t alignment) {
+  of_all.fetch_add(1, std::memory_order_relaxed);
+  ++of_this;
+  if (bytes == 0) bytes = 1;
+  void* data = alignment == 0
+                   ? std::malloc(bytes)
+                   : std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  if (data == nullptr) throw std::bad_alloc();
+  return data;
+}
+
+}  // namespace
+
+namespace support {
+
+std::uint64_t allocations_of_this_thread() noexcept {
+  return of_this;
+}
+std::uint64_t allocations_of_all_threads() noexcept {
+  return of_all.load(std::memory_order_relaxed);
+}
+
+}  // namespace support
+
+// The other forms of new and delete call these by default.
+void* operator new(std::size_t bytes) {
+  return counted(bytes, 0);
+}
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return counted(bytes, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* data) noexcept {
+  std::free(data);
+}
+void operator delete(void* data, std::size_t) noexcept {
+  std::free(data);
+}
+void operator delete(void* data, std::align_val_t) noexcept {
+  std::free(data);
+}
+void operator delete(void* data, std::size_t, std::align_val_t) noexcept {
+  std::free(data);
+}
