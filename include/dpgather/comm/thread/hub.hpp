@@ -1,0 +1,162 @@
+// Where the ranks of one process meet: a barrier that can fail, and what each rank is calling.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <dpgather/comm/call.hpp>
+#include <dpgather/comm/control_plane.hpp>
+#include <dpgather/comm/wait.hpp>
+#include <dpgather/core/error.hpp>
+
+namespace dpgather {
+
+/// One collective call of one rank: what must match, and where its data lies.
+struct ThreadCall {
+  CallSignature signature;
+  const void* send = nullptr;
+  void* recv = nullptr;
+  Counts counts = {};
+  Counts offsets = {};
+};
+
+/// Shared by the `size` handles of one ThreadComm. The barrier word packs phase, arrivals and a
+/// failed bit, so that "everyone has entered" and "somebody failed" exclude each other: once a
+/// phase is complete every rank goes through with it, hence no rank frees a buffer that a peer
+/// still reads.
+class ThreadHub {
+ public:
+  static constexpr int max_size = 4096;
+
+  explicit ThreadHub(int size, std::chrono::milliseconds deadline = default_deadline)
+      : size_(size), deadline_(deadline), budget_(detail::SpinBudget::for_ranks(size)) {
+    require(size >= 1 && size <= max_size, {.operation = "ThreadHub"}, "size is ", size,
+            ", must be 1 to ", max_size);
+    require(deadline.count() > 0, {.operation = "ThreadHub"}, "deadline is ", deadline.count(),
+            " ms, must be positive");
+    seats_ = std::make_unique<Seat[]>(static_cast<std::size_t>(size));
+  }
+
+  [[nodiscard]] int size() const { return size_; }
+  [[nodiscard]] std::chrono::milliseconds deadline() const { return deadline_; }
+  [[nodiscard]] std::vector<ThreadCall>& calls(int rank) { return seat(rank).calls; }
+  [[nodiscard]] std::shared_ptr<ThreadHub>& child(int rank) { return seat(rank).child; }
+
+  void join(int rank) {
+    require(rank >= 0 && rank < size_, {.operation = "ThreadComm"}, "rank is ", rank,
+            ", must be 0 to ", size_ - 1);
+    require(!seat(rank).joined.exchange(true), {.rank = rank, .operation = "ThreadComm"}, "rank ",
+            rank, " of this hub is taken already");
+  }
+  /// A rank that leaves while others still need it fails them.
+  void leave(int rank) {
+    seat(rank).left.store(true);
+    detail::wake_all(word_);
+  }
+
+  /// Entry: returns once all ranks are here, or throws on all that wait. Publishes calls(rank) to
+  /// the peers.
+  void enter(int rank, const ErrorContext& where) {
+    Seat& mine = seat(rank);
+    mine.entered.store(mine.entered.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    std::uint32_t word = word_.load();
+    std::uint32_t next = 0;
+    do {
+      if (failed(word)) throw_failure(where);
+      next = arrive(word);
+    } while (!word_.compare_exchange_weak(word, next));
+    if (phase(next) != phase(word)) return detail::wake_sleepers(word_, sleepers_);
+    const auto limit = std::chrono::steady_clock::now() + deadline_;
+    const bool done = detail::wait_word(
+        word_, sleepers_, budget_, limit,
+        [&](std::uint32_t now) { return phase(now) != phase(word) || failed(now); },
+        [&] { find_leavers(mine, where); });
+    if (!done) time_out(mine, phase(word), where);
+    // A phase that completed is gone through with, even if the hub failed since.
+    if (phase(word_.load()) == phase(word)) throw_failure(where);
+  }
+
+  /// All ranks are inside the same call: waits for them without a way out, as none can fail in
+  /// there.
+  void rejoin() {
+    std::uint32_t word = word_.load();
+    while (!word_.compare_exchange_weak(word, arrive(word))) {
+    }
+    if (phase(arrive(word)) != phase(word)) return detail::wake_sleepers(word_, sleepers_);
+    while (!detail::wait_word(
+        word_, sleepers_, budget_, std::chrono::steady_clock::now() + deadline_,
+        [&](std::uint32_t now) { return phase(now) != phase(word); }, [] {})) {
+    }
+  }
+
+  /// The first reason stays; every rank that waits or calls later throws PeerError with it.
+  void fail(std::string_view reason) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!reason_.empty()) return;
+      reason_ = reason.empty() ? std::string_view("aborted without a reason") : reason;
+    }
+    word_.fetch_or(failed_bit);
+    detail::wake_all(word_);
+  }
+  void check(const ErrorContext& where) {
+    if (failed(word_.load(std::memory_order_relaxed))) throw_failure(where);
+  }
+
+ private:
+  struct alignas(128) Seat {
+    std::vector<ThreadCall> calls;
+    std::shared_ptr<ThreadHub> child;
+    std::atomic<std::uint64_t> entered{0};
+    std::atomic<bool> joined{false};
+    std::atomic<bool> left{false};
+  };
+  // bit 0: failed; bits 1-13: ranks arrived; bits 14-31: phase.
+  static constexpr std::uint32_t failed_bit = 1, one_arrival = 2, arrivals_mask = 0x3ffe,
+                                 one_phase = 0x4000;
+  static bool failed(std::uint32_t word) { return (word & failed_bit) != 0; }
+  static std::uint32_t phase(std::uint32_t word) { return word & ~(one_phase - 1); }
+  [[nodiscard]] std::uint32_t arrive(std::uint32_t word) const {
+    const std::uint32_t next = word + one_arrival;
+    const bool complete = (next & arrivals_mask) == static_cast<std::uint32_t>(size_) * one_arrival;
+    return complete ? (next & ~arrivals_mask) + one_phase : next;
+  }
+  [[nodiscard]] Seat& seat(int rank) const { return seats_[static_cast<std::size_t>(rank)]; }
+
+  [[noreturn]] void throw_failure(const ErrorContext& where) {
+    const std::lock_guard lock(mutex_);
+    throw PeerError(where, concat("communicator failed: ", reason_));
+  }
+  void find_leavers(const Seat& mine, const ErrorContext& where) {
+    for (int peer = 0; peer < size_; ++peer)
+      if (seat(peer).left.load() && seat(peer).entered.load() < mine.entered.load())
+        fail(concat("rank ", peer, " left while others are in ", where.operation));
+  }
+  void time_out(const Seat& mine, std::uint32_t waited_phase, const ErrorContext& where) {
+    std::string missing;
+    for (int peer = 0; peer < size_; ++peer)
+      if (seat(peer).entered.load() < mine.entered.load())
+        missing += concat(missing.empty() ? "" : ", ", peer);
+    const std::string reason = concat("no answer within ", deadline_.count(), " ms in ",
+                                      where.operation, " from ranks ", missing);
+    fail(reason);
+    if (phase(word_.load()) == waited_phase) throw TimeoutError(where, reason);
+  }
+
+  const int size_;
+  const std::chrono::milliseconds deadline_;
+  const detail::SpinBudget budget_;
+  std::unique_ptr<Seat[]> seats_;
+  alignas(128) std::atomic<std::uint32_t> word_{0};
+  alignas(128) std::atomic<std::uint32_t> sleepers_{0};
+  std::mutex mutex_;
+  std::string reason_;
+};
+
+}  // namespace dpgather

@@ -1,0 +1,255 @@
+// ThreadComm: ranks are threads of one process.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <dpgather/comm/argument_checks.hpp>
+#include <dpgather/comm/communicator.hpp>
+#include <dpgather/comm/thread/hub.hpp>
+#include <dpgather/comm/thread/kernels.hpp>
+
+namespace dpgather {
+
+/// A rank's handle; one thread uses it (abort may come from any). Results are there when a call
+/// returns. Each rank reads straight from its peers' buffers, so a buffer must stay put until its
+/// call returns. Sums are in rank order on every rank, in float for 16-bit types: the same bits
+/// everywhere, run after run.
+///
+/// Calls of all ranks are compared at every check level (it is free here). After a mismatch, a
+/// deadline or a peer's failure the communicator stays failed. Destroying a handle while peers wait
+/// for it frees them with an error; destroying it while an exception passes fails the communicator
+/// at once.
+template <MemorySpace Memory = HostMemory, CheckLevel Checks = CheckLevel{DPGATHER_CHECKS}>
+class ThreadComm {
+  static_assert(std::is_same_v<Memory, HostMemory>, "ThreadComm moves host memory");
+
+ public:
+  using memory_type = Memory;
+  static constexpr CheckLevel checks = Checks;
+
+  ThreadComm(std::shared_ptr<ThreadHub> hub, int rank)
+      : state_(std::make_unique<State>(std::move(hub), rank)) {}
+
+  [[nodiscard]] int rank() const { return state_->rank; }
+  [[nodiscard]] int size() const { return state_->hub->size(); }
+  [[nodiscard]] std::uint64_t elements_moved() const { return state_->moved; }
+  void set_step(std::int64_t step) { state_->step = step; }
+  void check() { state_->hub->check(state_->where("check")); }
+  void abort(std::string_view reason) {
+    state_->hub->fail(concat("rank ", state_->rank, " aborted: ", reason));
+  }
+
+  template <Element T>
+  void all_gather(const T* send, T* recv, std::int64_t count, HostStream stream) {
+    issue<T>({.op = Collective::all_gather, .count = count}, send, recv, stream);
+  }
+  template <Element T>
+  void all_reduce(const T* send, T* recv, std::int64_t count, HostStream stream) {
+    issue<T>({.op = Collective::all_reduce, .count = count}, send, recv, stream);
+  }
+  template <Element T>
+  void reduce_scatter(const T* send, T* recv, std::int64_t count, HostStream stream) {
+    issue<T>({.op = Collective::reduce_scatter, .count = count}, send, recv, stream);
+  }
+  template <Element T>
+  void broadcast(T* data, std::int64_t count, int root, HostStream stream) {
+    issue<T>({.op = Collective::broadcast, .root = root, .count = count}, data, data, stream);
+  }
+  template <Element T>
+  void all_gather_v(const T* send, T* recv, Counts counts, Counts offsets, HostStream stream) {
+    issue_v<T>(Collective::all_gather_v, send, recv, counts, offsets, stream);
+  }
+  template <Element T>
+  void reduce_scatter_v(const T* send, T* recv, Counts counts, Counts offsets, HostStream stream) {
+    issue_v<T>(Collective::reduce_scatter_v, send, recv, counts, offsets, stream);
+  }
+
+  /// All calls made by `f` meet in one rendezvous.
+  template <std::invocable F>
+  void group(F&& f) {
+    State& state = *state_;
+    require(!state.grouping, state.where("group"), "groups do not nest");
+    struct Grouping {
+      State& state;
+      explicit Grouping(State& s) : state(s) { state.grouping = true, state.pending.clear(); }
+      ~Grouping() { state.grouping = false; }
+    };
+    {
+      const Grouping grouping{state};
+      std::forward<F>(f)();
+    }
+    if (state.pending.empty()) return;
+    const HostStream stream = state.pending_stream;
+    stream.hold(state.lifeline);
+    // Taken by value only when recording: an eager group must not allocate.
+    if (stream.capturing())
+      stream.submit(State::operation(state.pending),
+                    [s = &state, calls = Baked(state.pending)] { s->run(calls.calls); });
+    else
+      state.run(state.pending);
+  }
+
+  /// Collective. Ranks of one color meet in a new hub, ordered by (key, rank).
+  [[nodiscard]] ThreadComm split(int color, int key) {
+    State& state = *state_;
+    const ErrorContext where = state.where("split");
+    require(color >= 0, where, "color is ", color, ", must not be negative");
+    ThreadHub& hub = *state.hub;
+    // Color and key travel as the two "counts" of the call.
+    const std::int64_t mine[] = {color, key};
+    hub.calls(rank()).assign(1, {.signature = {.op = Collective::split}, .counts = mine});
+    hub.enter(rank(), where);
+    state.compare(where);
+    std::vector<std::pair<int, int>> members;  // (key, rank)
+    for (int r = 0; r < size(); ++r) {
+      const Counts theirs = hub.calls(r)[0].counts;
+      if (theirs[0] == color) members.emplace_back(static_cast<int>(theirs[1]), r);
+    }
+    std::sort(members.begin(), members.end());
+    const auto leader = members.front().second;
+    if (leader == rank())
+      hub.child(leader) =
+          std::make_shared<ThreadHub>(static_cast<int>(members.size()), hub.deadline());
+    hub.rejoin();
+    auto child = hub.child(leader);
+    hub.rejoin();
+    hub.child(rank()).reset();
+    const auto me = std::find(members.begin(), members.end(), std::pair(key, rank()));
+    return ThreadComm(std::move(child), static_cast<int>(me - members.begin()));
+  }
+
+ private:
+  /// Calls with the counts they point to, as a recording keeps them.
+  struct Baked {
+    explicit Baked(const std::vector<ThreadCall>& from) : calls(from) {
+      for (ThreadCall& call : calls) {
+        call.counts = keep(call.counts);
+        call.offsets = keep(call.offsets);
+      }
+    }
+    Counts keep(Counts counts) {
+      return *values.emplace_back(
+          std::make_unique<std::vector<std::int64_t>>(counts.begin(), counts.end()));
+    }
+    std::vector<ThreadCall> calls;
+    std::vector<std::unique_ptr<std::vector<std::int64_t>>> values;
+  };
+
+  struct State {
+    State(std::shared_ptr<ThreadHub> h, int r)
+        : hub(std::move(h)), rank(r), lifeline(concat("ThreadComm of rank ", r)) {
+      require(hub != nullptr, {.rank = rank, .operation = "ThreadComm"}, "the hub is null");
+      hub->join(rank);
+    }
+    State(const State&) = delete;
+    State& operator=(const State&) = delete;
+    ~State() {
+      if (std::uncaught_exceptions() > exceptions)
+        hub->fail(concat("rank ", rank, " ended with an exception"));
+      hub->leave(rank);
+    }
+    [[nodiscard]] ErrorContext where(std::string_view operation) const {
+      return {rank, step, operation};
+    }
+
+    [[nodiscard]] static std::string_view operation(const std::vector<ThreadCall>& calls) {
+      return calls.size() == 1 ? name(calls[0].signature.op) : "group";
+    }
+
+    /// Runs `calls` (at least one) as one rendezvous.
+    void run(const std::vector<ThreadCall>& calls) {
+      const ErrorContext at = where(operation(calls));
+      hub->calls(rank).assign(calls.begin(), calls.end());
+      hub->enter(rank, at);
+      compare(at);
+      bool two_passes = false;
+      for (std::size_t i = 0; i < calls.size(); ++i) {
+        moved += detail::run_call(*hub, rank, i, false);
+        two_passes |= calls[i].signature.op == Collective::all_reduce;
+      }
+      if (two_passes) {
+        hub->rejoin();
+        for (std::size_t i = 0; i < calls.size(); ++i)
+          moved += detail::run_call(*hub, rank, i, true);
+      }
+      hub->rejoin();
+    }
+
+    /// After `enter`: every rank sees the same calls, so either none throws or all do.
+    void compare(const ErrorContext& at) {
+      const auto same = [](const ThreadCall& a, const ThreadCall& b) {
+        return a.signature == b.signature;
+      };
+      const auto& first = hub->calls(0);
+      for (int r = 1; r < hub->size(); ++r) {
+        const auto& theirs = hub->calls(r);
+        const auto difference =
+            std::mismatch(first.begin(), first.end(), theirs.begin(), theirs.end(), same);
+        if (difference.first == first.end() && difference.second == theirs.end()) continue;
+        const auto index = static_cast<std::size_t>(difference.first - first.begin());
+        const std::string text = mismatch_text(hub->size(), [&](int peer) {
+          const auto& calls = hub->calls(peer);
+          return index < calls.size() ? calls[index].signature : CallSignature{};
+        });
+        hub->rejoin();
+        hub->fail(text);
+        throw MismatchError(at, text);
+      }
+    }
+
+    std::shared_ptr<ThreadHub> hub;
+    int rank;
+    std::int64_t step = -1;
+    std::uint64_t moved = 0;
+    int exceptions = std::uncaught_exceptions();
+    bool grouping = false;
+    std::vector<ThreadCall> pending;
+    HostStream pending_stream;
+    Lifeline lifeline;
+  };
+
+  template <Element T>
+  void issue(CallSignature signature, const T* send, T* recv, HostStream stream) {
+    signature.dtype = ElementTraits<T>::dtype;
+    check_call<Checks>(signature, send, recv, rank(), size(), state_->where(name(signature.op)));
+    queue({.signature = signature, .send = send, .recv = recv}, stream);
+  }
+  template <Element T>
+  void issue_v(Collective op, const T* send, T* recv, Counts counts, Counts offsets,
+               HostStream stream) {
+    check_call_v<Checks>(op, send, recv, counts, offsets, rank(), size(), state_->where(name(op)));
+    queue({.signature = {.op = op,
+                         .dtype = ElementTraits<T>::dtype,
+                         .count = sum_of(counts),
+                         .counts_hash = hash_counts(counts)},
+           .send = send,
+           .recv = recv,
+           .counts = counts,
+           .offsets = offsets},
+          stream);
+  }
+
+  void queue(const ThreadCall& call, HostStream stream) {
+    State& state = *state_;
+    if (state.grouping) {
+      require(state.pending.empty() || state.pending_stream.capturing() == stream.capturing(),
+              state.where("group"), "a group is all captured or all eager");
+      state.pending_stream = stream;
+      state.pending.push_back(call);
+      return;
+    }
+    group([&] { queue(call, stream); });
+  }
+
+  std::unique_ptr<State> state_;
+};
+
+static_assert(Communicator<ThreadComm<>>);
+
+}  // namespace dpgather

@@ -1,0 +1,88 @@
+// Waiting on a 32-bit word between threads or processes: spin where cores allow, then sleep in the
+// kernel.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <cstdint>
+#include <thread>
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace dpgather::detail {
+
+static_assert(sizeof(std::atomic<std::uint32_t>) == 4 &&
+              std::atomic<std::uint32_t>::is_always_lock_free);
+
+inline void cpu_relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Sleeps while `word` holds `seen`, for at most `limit`. Works across processes (no private
+/// futex).
+inline void sleep_on(const std::atomic<std::uint32_t>& word, std::uint32_t seen,
+                     std::chrono::milliseconds limit) {
+  const timespec time{limit.count() / 1000, (limit.count() % 1000) * 1000000};
+  syscall(SYS_futex, reinterpret_cast<const std::uint32_t*>(&word), FUTEX_WAIT, seen, &time,
+          nullptr, 0);
+}
+inline void wake_all(const std::atomic<std::uint32_t>& word) {
+  syscall(SYS_futex, reinterpret_cast<const std::uint32_t*>(&word), FUTEX_WAKE, INT_MAX, nullptr,
+          nullptr, 0);
+}
+
+/// How long to spin before sleeping. Ranks that share cores must give them up at once.
+struct SpinBudget {
+  int spins;
+  int yields;
+  static SpinBudget for_ranks(int ranks) {
+    const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+    return ranks <= cores ? SpinBudget{4000, 16} : SpinBudget{0, 4};
+  }
+};
+
+/// Waits until `done(value of word)`; returns false past `deadline`. `poll()` runs now and then
+/// while asleep and may throw. `sleepers` lets the waker skip the system call when nobody sleeps.
+template <class Done, class Poll>
+bool wait_word(const std::atomic<std::uint32_t>& word, std::atomic<std::uint32_t>& sleepers,
+               SpinBudget budget, std::chrono::steady_clock::time_point deadline, const Done& done,
+               const Poll& poll) {
+  for (int i = 0; i < budget.spins; ++i) {
+    if (done(word.load(std::memory_order_acquire))) return true;
+    cpu_relax();
+  }
+  for (int i = 0; i < budget.yields; ++i) {
+    if (done(word.load(std::memory_order_acquire))) return true;
+    sched_yield();
+  }
+  struct Sleeping {
+    std::atomic<std::uint32_t>& count;
+    explicit Sleeping(std::atomic<std::uint32_t>& c) : count(c) { count.fetch_add(1); }
+    ~Sleeping() { count.fetch_sub(1); }
+  } const sleeping{sleepers};
+  for (;;) {
+    const std::uint32_t seen = word.load();
+    if (done(seen)) return true;
+    poll();
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    sleep_on(word, seen, std::chrono::milliseconds(20));
+  }
+}
+
+/// After a store to `word`: pairs with `wait_word`. Both sides are sequentially consistent on
+/// `sleepers`.
+inline void wake_sleepers(const std::atomic<std::uint32_t>& word,
+                          const std::atomic<std::uint32_t>& sleepers) {
+  if (sleepers.load() != 0) wake_all(word);
+}
+
+}  // namespace dpgather::detail
