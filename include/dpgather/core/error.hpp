@@ -16,7 +16,7 @@ namespace dpgather {
 template <class... Parts>
 [[nodiscard]] std::string concat(const Parts&... parts) {
   std::string out;
-  const auto append = [&out](const auto& part) {
+  [[maybe_unused]] const auto append = [&out](const auto& part) {
     using Part = std::remove_cvref_t<decltype(part)>;
     if constexpr (std::same_as<Part, bool>)
       out += part ? "true" : "false";
