@@ -17,8 +17,8 @@ namespace dpgather {
 
 /// Agreed facts that a plan is made from; equal on every rank of an FFN group.
 struct PlanInput {
-  DpLayout layout;
-  Counts counts;  ///< rows of all `layout.dp` DP ranks
+  DpLayout layout = {};
+  Counts counts = {};  ///< rows of all `layout.dp` DP ranks
   Forward forward = Forward::decode;
   std::int32_t width = 1;  ///< rows per request
 
@@ -105,8 +105,8 @@ void make_plan(const PlanInput& input, int rank, const Rounding& rounding, const
 inline void make_static_plan(const PlanInput& input, int rank, const ShapeKey& shape, Plan& plan) {
   detail::load_group(input, rank, plan);
   const ErrorContext where{.rank = rank, .operation = "plan"};
-  require(shape.is_static && graph_safe(shape.transport), where, "shape ", shape.to_string(),
-          " cannot be captured");
+  if (!shape.is_static || !graph_safe(shape.transport))  // text only then: it allocates
+    throw InvalidArgument(where, concat("shape ", shape.to_string(), " cannot be captured"));
   require<CapacityError>(max(plan.lens) <= shape.local_len, where, "longest rank has ",
                          max(plan.lens), " rows, the captured local_len is ", shape.local_len);
   plan.shape = shape;
