@@ -58,3 +58,18 @@ TEST_CASE("concat joins text, numbers, characters and booleans") {
         "abc-118446744073709551615truefalse");
   CHECK(concat(0.5) == "0.500000");
 }
+
+TEST_CASE("require makes the text of an object only when it throws") {
+  struct Shape {
+    int* made;
+    [[nodiscard]] std::string to_string() const {
+      ++*made;
+      return "a shape";
+    }
+  };
+  int made = 0;
+  dpgather::require(true, {}, "no ", Shape{&made});
+  CHECK(made == 0);
+  CHECK_THROWS_WITH(dpgather::require(false, {}, "not ", Shape{&made}), "not a shape");
+  CHECK(made == 1);
+}

@@ -12,7 +12,8 @@
 
 namespace dpgather {
 
-/// Joins strings and numbers; <format> is not to be had with g++ 12.
+/// Joins strings, numbers and what has `to_string()`; <format> is not to be had with g++ 12. Pass
+/// such an object itself to `require`, so that its text is made only when it is needed.
 template <class... Parts>
 [[nodiscard]] std::string concat(const Parts&... parts) {
   std::string out;
@@ -24,6 +25,8 @@ template <class... Parts>
       out += part;
     else if constexpr (std::integral<Part> || std::floating_point<Part>)
       out += std::to_string(part);
+    else if constexpr (requires { part.to_string(); })
+      out += part.to_string();
     else
       out += std::string_view(part);
   };

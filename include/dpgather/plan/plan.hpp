@@ -105,8 +105,8 @@ void make_plan(const PlanInput& input, int rank, const Rounding& rounding, const
 inline void make_static_plan(const PlanInput& input, int rank, const ShapeKey& shape, Plan& plan) {
   detail::load_group(input, rank, plan);
   const ErrorContext where{.rank = rank, .operation = "plan"};
-  if (!shape.is_static || !graph_safe(shape.transport))  // text only then: it allocates
-    throw InvalidArgument(where, concat("shape ", shape.to_string(), " cannot be captured"));
+  require(shape.is_static && graph_safe(shape.transport), where, "shape ", shape,
+          " cannot be captured");
   require<CapacityError>(max(plan.lens) <= shape.local_len, where, "longest rank has ",
                          max(plan.lens), " rows, the captured local_len is ", shape.local_len);
   plan.shape = shape;
