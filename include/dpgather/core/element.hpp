@@ -1,7 +1,6 @@
 // Element types that travel: float, double, bf16, fp16, int32, int64.
 #pragma once
 
-#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -12,19 +11,29 @@
 
 namespace dpgather {
 
+namespace detail {
+
+// std::bit_cast is for host code alone; the builtin behind it is for device code too.
+template <class To, class From>
+[[nodiscard]] DPGATHER_HD constexpr To bit_cast(From from) {
+  return __builtin_bit_cast(To, from);
+}
+
+}  // namespace detail
+
 /// bfloat16 as bits; the same layout as __nv_bfloat16. Rounds to nearest even, keeps NaN a NaN.
 struct bf16 {
   std::uint16_t bits = 0;
 
   bf16() = default;
   DPGATHER_HD constexpr explicit bf16(float value) {
-    const auto wide = std::bit_cast<std::uint32_t>(value);
+    const auto wide = detail::bit_cast<std::uint32_t>(value);
     const bool is_nan = (wide & 0x7fffffffu) > 0x7f800000u;
     bits = is_nan ? static_cast<std::uint16_t>((wide >> 16) | 0x40u)
                   : static_cast<std::uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16);
   }
   DPGATHER_HD constexpr explicit operator float() const {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+    return detail::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
   }
   friend constexpr bool operator==(bf16 a, bf16 b) { return float(a) == float(b); }
 };
@@ -36,7 +45,7 @@ struct fp16 {
 
   fp16() = default;
   DPGATHER_HD constexpr explicit fp16(float value) {
-    const auto wide = std::bit_cast<std::uint32_t>(value);
+    const auto wide = detail::bit_cast<std::uint32_t>(value);
     const auto sign = static_cast<std::uint16_t>((wide >> 16) & 0x8000u);
     const std::uint32_t magnitude = wide & 0x7fffffffu;
     std::uint32_t half = 0;
@@ -61,14 +70,14 @@ struct fp16 {
     const std::uint32_t sign = (bits & 0x8000u) << 16;
     std::uint32_t exponent = (bits >> 10) & 0x1fu;
     std::uint32_t mantissa = bits & 0x3ffu;
-    if (exponent == 0x1fu) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
+    if (exponent == 0x1fu) return detail::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
     if (exponent == 0) {
-      if (mantissa == 0) return std::bit_cast<float>(sign);
+      if (mantissa == 0) return detail::bit_cast<float>(sign);
       exponent = 1;
       while ((mantissa & 0x400u) == 0) mantissa <<= 1, --exponent;
       mantissa &= 0x3ffu;
     }
-    return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
+    return detail::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
   }
   friend constexpr bool operator==(fp16 a, fp16 b) { return float(a) == float(b); }
 };
