@@ -16,9 +16,6 @@
 
 namespace dpgather {
 
-/// Which rows of a step are gathered: token rows, or the rows that go to the language-model head.
-enum class RowAxis : std::uint8_t { tokens, logits };
-
 namespace detail {
 
 /// Storage behind a Step; StepAgreement reuses a few of them in turn.

@@ -54,6 +54,11 @@ class CaptureSizes {
     if (it == sizes_.end()) return std::nullopt;
     return *it;
   }
+  /// Size for a sum over ranks: as `fit`, and above the largest the default series goes on (by 16,
+  /// from 512 by 32).
+  [[nodiscard]] std::int64_t fit_sum(std::int64_t n) const {
+    return fit(n).value_or(round_up(n, n <= 496 ? 16 : 32));
+  }
   [[nodiscard]] std::int64_t operator()(std::int64_t len) const { return fit(len).value_or(len); }
   [[nodiscard]] std::int64_t largest() const { return sizes_.back(); }
   [[nodiscard]] std::span<const std::int64_t> values() const { return sizes_; }

@@ -15,6 +15,9 @@
 
 namespace dpgather {
 
+/// Which rows of a step are gathered: token rows, or the rows that go to the language-model head.
+enum class RowAxis : std::uint8_t { tokens, logits };
+
 /// Agreed facts that a plan is made from; equal on every rank of an FFN group.
 struct PlanInput {
   DpLayout layout = {};

@@ -1,0 +1,152 @@
+// StepAgreement: one all-gather of records a step, before any rank branches.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <dpgather/agree/judge.hpp>
+#include <dpgather/agree/record.hpp>
+#include <dpgather/agree/step.hpp>
+#include <dpgather/comm/control_plane.hpp>
+#include <dpgather/core/error.hpp>
+#include <dpgather/plan/layout.hpp>
+
+namespace dpgather {
+
+struct AgreementConfig {
+  /// Fingerprint of whatever must be set up alike on all ranks (gather modes, rules, capture
+  /// sizes).
+  std::uint64_t policy = 0;
+};
+
+/// What all ranks said at the end of a capture.
+struct Confirmation {
+  bool ok = true;
+  std::string reason;  ///< of the lowest rank that said no
+};
+
+/// One per rank, over a control plane of the layout's world; keeps a reference to it. Each step
+/// calls `post` once, then `wait` once. `wait` returns the same Step on every rank, or throws the
+/// same error on every rank; after an error that ranks share the next step may be posted. No
+/// allocation in a steady-state step.
+template <ControlPlane Control>
+class StepAgreement {
+ public:
+  StepAgreement(Control& control, const DpLayout& layout, AgreementConfig config = {})
+      : control_(control), layout_(layout), config_(config) {
+    layout.check();
+    require(control.size() == layout.world(), where("StepAgreement"), "the control plane has ",
+            control.size(), " ranks, the layout ", layout.world());
+    const auto world = static_cast<std::size_t>(layout.world());
+    records_.resize(world);
+    ahead_.resize(world);
+    for (auto& slot : slots_) detail::reserve(slot, layout);
+  }
+  StepAgreement(const StepAgreement&) = delete;
+  StepAgreement& operator=(const StepAgreement&) = delete;
+
+  /// Says what this rank has in the next step; does not wait. A Phase that cannot be is posted as
+  /// this rank's failure, so that every rank throws from `wait` and none hangs.
+  void post(const Phase& phase, const UserBytes& user = {}) { post(std::span(&phase, 1), user); }
+  void post(std::span<const Phase> phases, const UserBytes& user = {}) {
+    detail::StepRecord record = blank(next_);
+    record.user = user;
+    if (const auto problem = detail::problem_with(phases)) {
+      record.failed = 1;
+      record.set_message(*problem);
+    } else {
+      record.phases = static_cast<std::int32_t>(phases.size());
+      for (std::size_t i = 0; i < phases.size(); ++i) record.phase[i] = phases[i];
+    }
+    send(record);
+  }
+  /// This rank cannot run the step: every rank throws PeerError with `reason` from `wait`.
+  void post_failure(std::string_view reason) {
+    detail::StepRecord record = blank(next_);
+    record.failed = 1;
+    record.set_message(reason);
+    send(record);
+  }
+
+  /// Ends the agreement of the posted step. Throws PeerError if a rank failed or left,
+  /// DivergenceError if ranks are at different steps, set up differently or disagree on the forward
+  /// mode, TimeoutError past the deadline.
+  [[nodiscard]] Step wait() {
+    require(posted_, where("wait"), "wait was called without a post");
+    if (received_ahead_)
+      std::swap(records_, ahead_);
+    else
+      receive(records_);
+    received_ahead_ = posted_ = false;
+    const std::int64_t index = next_++;
+    detail::AgreedStep& slot = slots_[static_cast<std::size_t>(index) % slots_.size()];
+    detail::judge(records_, layout_, control_.rank(), index, slot);
+    return Step(slot);
+  }
+
+  /// One more, tiny agreement inside a step (a capture ended). If the next step was posted already,
+  /// its records are taken in first and kept for its `wait`; every rank must have posted it, or
+  /// none.
+  /// `subject` (a hash of the key, say) must be the same on all ranks, else DivergenceError.
+  [[nodiscard]] Confirmation confirm(bool ok, std::string_view reason = {},
+                                     std::uint64_t subject = 0) {
+    if (posted_ && !received_ahead_) {
+      receive(ahead_);
+      received_ahead_ = true;
+    }
+    detail::StepRecord record = blank(next_);
+    record.phases = detail::confirmation;
+    record.failed = ok ? 0 : 1;
+    record.set_message(reason);
+    std::memcpy(record.user.data(), &subject, sizeof(subject));
+    control_.post(std::as_bytes(std::span(&record, 1)));
+    receive(records_);
+    const auto refusal = detail::judge_confirmation(records_, control_.rank(), next_);
+    return {.ok = !refusal, .reason = refusal.value_or("")};
+  }
+
+  [[nodiscard]] int rank() const { return control_.rank(); }
+  [[nodiscard]] const DpLayout& layout() const { return layout_; }
+  /// Index of the step that the next `post` (or the outstanding one) is for.
+  [[nodiscard]] std::int64_t next_step() const { return next_; }
+  [[nodiscard]] Control& control() const { return control_; }
+  void set_policy(std::uint64_t policy) { config_.policy = policy; }
+
+ private:
+  [[nodiscard]] ErrorContext where(std::string_view operation) const {
+    return {.rank = control_.rank(), .step = next_, .operation = operation};
+  }
+  [[nodiscard]] detail::StepRecord blank(std::int64_t step) const {
+    detail::StepRecord record;
+    record.rank = control_.rank();
+    record.step = step;
+    record.policy = config_.policy ^ layout_.fingerprint();
+    return record;
+  }
+  void send(const detail::StepRecord& record) {
+    require(!posted_, where("post"), "post was called twice without a wait");
+    control_.post(std::as_bytes(std::span(&record, 1)));
+    posted_ = true;
+  }
+  void receive(std::vector<detail::StepRecord>& records) {
+    control_.wait(std::as_writable_bytes(std::span(records)));
+  }
+
+  Control& control_;
+  DpLayout layout_;
+  AgreementConfig config_;
+  std::int64_t next_ = 0;
+  bool posted_ = false;
+  bool received_ahead_ = false;
+  std::vector<detail::StepRecord> records_, ahead_;
+  std::array<detail::AgreedStep, 3> slots_;
+};
+
+}  // namespace dpgather

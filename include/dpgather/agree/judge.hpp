@@ -1,0 +1,158 @@
+// Pure functions from all ranks' records to the agreed step, or to the error that every rank
+// throws.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+
+#include <dpgather/agree/record.hpp>
+#include <dpgather/agree/step.hpp>
+#include <dpgather/core/error.hpp>
+#include <dpgather/plan/counts.hpp>
+#include <dpgather/plan/layout.hpp>
+
+namespace dpgather {
+
+namespace detail {
+
+/// `phases` of a record that ends a capture.
+inline constexpr std::int32_t confirmation = -1;
+
+/// Why a rank's own phases cannot be; checked before posting.
+[[nodiscard]] inline std::optional<std::string> problem_with(std::span<const Phase> phases) {
+  if (phases.empty() || phases.size() > max_phases)
+    return concat(phases.size(), " phases posted, must be 1 to ", max_phases);
+  for (const Phase& phase : phases) {
+    for (const auto& [what, count] : {std::pair{"tokens", phase.tokens},
+                                      {"requests", phase.requests},
+                                      {"logits", phase.logits}})
+      if (count < 0 || count > max_rows)
+        return concat(what, " is ", count, ", must be 0 to ", max_rows);
+    if (static_cast<int>(phase.forward) >= forward_count)
+      return concat("forward mode is ", static_cast<int>(phase.forward), ", must be 0 to ",
+                    forward_count - 1);
+    if (phase.width < 1) return concat("width is ", phase.width, ", must be at least 1");
+    if (phase.forward == Forward::idle) {
+      if (phase.tokens + phase.requests + phase.logits > 0)
+        return concat("an idle rank posts ", phase.tokens, " tokens, ", phase.requests,
+                      " requests, ", phase.logits, " logits, must be 0");
+    } else if (has_fixed_width(phase.forward) && phase.tokens != phase.requests * phase.width) {
+      return concat(name(phase.forward), " has ", phase.tokens, " tokens, must be requests ",
+                    phase.requests, " * width ", phase.width);
+    }
+  }
+  return std::nullopt;
+}
+
+inline void reserve(AgreedStep& step, const DpLayout& layout) {
+  const auto dp = static_cast<std::size_t>(layout.dp);
+  for (auto& phase : step.phase)
+    for (auto* counts : {&phase.tokens, &phase.requests, &phase.logits}) counts->resize(dp);
+  step.user.resize(static_cast<std::size_t>(layout.world()));
+  step.layout = layout;
+}
+
+/// Every rank is at the same step with the same policies; throws DivergenceError naming both sides.
+inline void check_alignment(std::span<const StepRecord> records, std::int32_t phases,
+                            const ErrorContext& where) {
+  const StepRecord& mine = records[static_cast<std::size_t>(where.rank)];
+  for (const StepRecord& first = records[0]; const StepRecord& theirs : records) {
+    const auto differ = [&](const auto& what, auto a, auto b) {
+      require<DivergenceError>(a == b, where, what, " differs: rank 0 has ", a, ", rank ",
+                               theirs.rank, " has ", b);
+    };
+    require<DivergenceError>(theirs.magic == StepRecord::expected_magic, where,
+                             "a rank runs another version of the library: record mark ",
+                             theirs.magic, ", expected ", StepRecord::expected_magic);
+    differ("step", first.step, theirs.step);
+    differ("policy fingerprint", first.policy, theirs.policy);
+    const auto kind = [](const StepRecord& record) { return record.phases == confirmation; };
+    require<DivergenceError>(kind(theirs) == (phases == confirmation), where, "rank ", theirs.rank,
+                             kind(theirs) ? " ends a capture" : " posts a step", ", others do not");
+    if (first.failed == 0 && theirs.failed == 0)
+      differ("number of phases", first.phases, theirs.phases);
+  }
+  require<DivergenceError>(mine.step == where.step, where, "this rank waits for step ", where.step,
+                           ", ranks posted ", mine.step);
+}
+
+/// The lowest rank that failed, and what it said.
+[[nodiscard]] inline std::optional<std::string> first_failure(std::span<const StepRecord> records) {
+  for (const StepRecord& record : records)
+    if (record.failed != 0) return concat("rank ", record.rank, " failed: ", record.message.data());
+  return std::nullopt;
+}
+
+/// Merges phase `p` of all ranks.
+inline void judge_phase(std::span<const StepRecord> records, int p, const ErrorContext& where,
+                        AgreedStep& step) {
+  auto& agreed = step.phase[static_cast<std::size_t>(p)];
+  const auto phase_of = [&](int rank) -> const Phase& {
+    return records[static_cast<std::size_t>(rank)].phase[static_cast<std::size_t>(p)];
+  };
+  agreed.forward = Forward::idle;
+  agreed.width = 1;
+  agreed.can_graph = true;
+  int width_of = -1;
+  for (int rank = 0; rank < step.layout.world(); ++rank) {
+    const Phase& phase = phase_of(rank);
+    const int leader = rank - step.layout.tp_rank(rank);
+    const Phase& lead = phase_of(leader);
+    require<DivergenceError>(phase.tokens == lead.tokens && phase.requests == lead.requests &&
+                                 phase.logits == lead.logits && phase.forward == lead.forward,
+                             where, "attention-TP ranks ", leader, " and ", rank,
+                             " of one DP rank disagree: ", lead.tokens, " tokens, ", lead.requests,
+                             " requests, ", name(lead.forward), " against ", phase.tokens,
+                             " tokens, ", phase.requests, " requests, ", name(phase.forward));
+    const auto dp = static_cast<std::size_t>(step.layout.dp_rank(rank));
+    agreed.tokens[dp] = phase.tokens;
+    agreed.requests[dp] = phase.requests;
+    agreed.logits[dp] = phase.logits;
+    require<DivergenceError>(compatible(agreed.forward, phase.forward), where,
+                             "forward modes cannot share a step: ", name(agreed.forward),
+                             " before rank ", rank, ", which is in ", name(phase.forward));
+    agreed.forward = combine(agreed.forward, phase.forward);
+    agreed.can_graph &= phase.can_graph && !is_prefill(phase.forward);
+    if (phase.forward == Forward::idle || is_prefill(phase.forward)) continue;
+    require<DivergenceError>(width_of < 0 || phase.width == agreed.width, where,
+                             "width differs: rank ", width_of, " has ", agreed.width, ", rank ",
+                             rank, " has ", phase.width);
+    width_of = rank;
+    agreed.width = phase.width;
+  }
+  if (is_prefill(agreed.forward)) agreed.width = 1;
+  step.own_forward[static_cast<std::size_t>(p)] = phase_of(where.rank).forward;
+}
+
+/// Fills `step` from the records, or throws what every rank throws.
+inline void judge(std::span<const StepRecord> records, const DpLayout& layout, int rank,
+                  std::int64_t index, AgreedStep& step) {
+  const ErrorContext where{.rank = rank, .step = index, .operation = "agreement"};
+  ++step.generation;
+  step.layout = layout;
+  step.rank = rank;
+  step.index = index;
+  check_alignment(records, 0, where);
+  if (const auto failure = first_failure(records)) throw PeerError(where, *failure);
+  step.phases = records[0].phases;
+  for (int p = 0; p < step.phases; ++p) judge_phase(records, p, where, step);
+  for (std::size_t r = 0; r < records.size(); ++r) step.user[r] = records[r].user;
+}
+
+/// Nothing if all ranks said yes, else what the lowest rank that said no gave as reason.
+[[nodiscard]] inline std::optional<std::string> judge_confirmation(
+    std::span<const StepRecord> records, int rank, std::int64_t index) {
+  const ErrorContext where{.rank = rank, .step = index, .operation = "confirm"};
+  check_alignment(records, confirmation, where);
+  for (const StepRecord& record : records)
+    require<DivergenceError>(record.user == records[0].user, where, "ranks 0 and ", record.rank,
+                             " captured different keys");
+  return first_failure(records);
+}
+
+}  // namespace detail
+}  // namespace dpgather

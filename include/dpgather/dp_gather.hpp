@@ -1,0 +1,255 @@
+// DpGather: uneven rows of all DP ranks into one global buffer, and results back to their ranks.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include <dpgather/agree/step.hpp>
+#include <dpgather/comm/argument_checks.hpp>
+#include <dpgather/comm/communicator.hpp>
+#include <dpgather/comm/thread/thread_comm.hpp>
+#include <dpgather/exchange/context.hpp>
+#include <dpgather/exchange/dispatch.hpp>
+#include <dpgather/exchange/gather_config.hpp>
+#include <dpgather/exchange/modes.hpp>
+#include <dpgather/exchange/reduction_check.hpp>
+#include <dpgather/plan/plan.hpp>
+
+namespace dpgather {
+
+/// One per rank. Every rank of the FFN group makes the same calls in the same order. Owns the
+/// global buffer
+/// `[global_len, H]`, the partial-sum buffer of the same shape and a `[local_len, H]` staging
+/// buffer at fixed addresses; keeps a reference to `ffn`. What `gather` returns is valid until the
+/// next `gather`; the next layer's gather may overwrite it, since every way back waits for all
+/// ranks. The caller's rows are never changed. With A > 1 the constructor is collective: it splits
+/// the attention-TP group off.
+///
+/// Shapes come from `exact_shape` (eager) or are capture sizes (`is_static`). Calls with a static
+/// shape may be captured: they depend on the shape and on what `begin_step` wrote, on nothing else.
+template <GatherMode Mode, Element T = float, Communicator Comm = ThreadComm<>,
+          RoundingPolicy Rounding = ExactLen>
+class DpGather {
+ public:
+  using mode_type = Mode;
+  using stream_type = typename Comm::memory_type::stream_type;
+
+  DpGather(Comm& ffn, const GatherConfig& config, Mode mode = {}, Rounding rounding = {})
+      : ffn_(ffn),
+        config_((config.check(ffn.rank(), ffn.size()), config)),
+        mode_(std::move(mode)),
+        rounding_(std::move(rounding)),
+        tp_(ffn.rank() % config.layout.attn_tp),
+        counts_(config.layout.group_dp(), ffn.rank() / config.layout.attn_tp),
+        lifeline_(concat("DpGather of rank ", ffn.rank())) {
+    const std::int64_t capacity = round_up(rounding_(config.max_local_rows), config.layout.attn_tp);
+    config_.max_local_rows = capacity;
+    if (config_.max_global_rows == 0) config_.max_global_rows = capacity * config.layout.group_dp();
+    global_ = Buffer<T>(config_.max_global_rows * config.hidden);
+    partial_ = Buffer<T>(config_.max_global_rows * config.hidden);
+    staging_ = Buffer<T>(capacity * config.hidden);
+    if (config.layout.attn_tp > 1)
+      attn_.emplace(ffn.split(ffn.rank() / config.layout.attn_tp, ffn.rank()));
+    const auto ranks = static_cast<std::size_t>(ffn.size());
+    const auto attn_tp = static_cast<std::size_t>(config.layout.attn_tp);
+    ragged_ = {std::vector<std::int64_t>(ranks), std::vector<std::int64_t>(ranks)};
+    ragged_attn_ = {std::vector<std::int64_t>(attn_tp), std::vector<std::int64_t>(attn_tp)};
+    hashes_.resize(ranks);
+  }
+  DpGather(const DpGather&) = delete;
+  DpGather& operator=(const DpGather&) = delete;
+
+  /// Shape of an eager step: a pure function of the agreed counts. Nothing is changed.
+  [[nodiscard]] ShapeKey exact_shape(const Step& step) {
+    plan_exact(step, scratch_);
+    return scratch_.shape;
+  }
+  /// The transport a captured step would take, if any; the same on all ranks of the world, because
+  /// it is judged on all DP ranks at once.
+  [[nodiscard]] std::optional<Transport> static_transport(const Step& step) {
+    PlanInput input = step.plan_input(config_.axis, config_.phase);
+    input.layout.ffn_dp = 0;
+    detail::load_group(input, step.rank(), scratch_);
+    return mode_.choose({scratch_.lens, is_prefill(input.forward)}, true);
+  }
+
+  /// Starts a step: before any captured part, on the stream that will run it. Writes the counts to
+  /// fixed addresses. Throws CapacityError, on all ranks of the group alike and before anything is
+  /// changed, if the step does not fit the shape or the buffers.
+  const Plan& begin_step(const Step& step, const ShapeKey& shape, stream_type stream) {
+    if (shape.is_static)
+      make_static_plan(step.plan_input(config_.axis, config_.phase), step.rank(), shape, scratch_);
+    else
+      plan_exact(step, scratch_);
+    const ErrorContext where{step.rank(), step.index(), "begin_step"};
+    require(scratch_.shape == shape, where, "shape is ", shape.to_string(), ", the step's is ",
+            scratch_.shape.to_string());
+    check_capacity(scratch_, where);
+    counts_.write(scratch_, stream);
+    std::swap(plan_, scratch_);
+    step_ = step.index();
+    ffn_.set_step(step_);
+    if (attn_) attn_->set_step(step_);
+    return plan_;
+  }
+
+  /// Where the producer may write its rows, `[local_len, H]`, so that `gather` copies nothing.
+  /// Written after `begin_step`, before `gather`; pads need not be written.
+  [[nodiscard]] Rows<T> slot(const ShapeKey& shape) {
+    check_shape(shape, "slot", false);
+    return detail::dispatch<Mode>(shape.transport,
+                                  [&](auto transport) { return transport.slot(context(), shape); });
+  }
+  /// Where the FFN may leave its partial sums, `[global_len, H]`.
+  [[nodiscard]] Rows<T> partial_slot(const ShapeKey& shape) {
+    check_shape(shape, "partial_slot", false);
+    return {partial_.data(), shape.global_len, config_.hidden};
+  }
+
+  /// Rows of all ranks of the FFN group, `[global_len, H]`; block d starts at
+  /// `counts().offsets[d]`, pads are zero. `local` is `[local_len, H]` or, eagerly, just the rows
+  /// that exist; pads in it are not read.
+  Rows<T> gather(const ShapeKey& shape, Rows<const T> local, stream_type stream,
+                 Input kind = Input::replicate) {
+    check_shape(shape, "gather", stream.capturing());
+    check_rows(local, "gather", shape.is_static ? shape.local_len : plan_.own_valid());
+    stream.hold(lifeline_);
+    detail::dispatch<Mode>(shape.transport, [&](auto transport) {
+      counted(stream, moved_.out, [&] { transport.gather(context(), shape, local, kind, stream); });
+    });
+    return {global_.data(), shape.global_len, config_.hidden};
+  }
+
+  /// The FFN left partial sums on every rank: adds them and hands every rank its own rows.
+  /// `partial` is
+  /// `[global_len, H]`, contiguous (best: `partial_slot`); `out` is `[local_len, H]` or, eagerly,
+  /// the rows that exist.
+  void reduce_scatter(const ShapeKey& shape, Rows<const T> partial, Rows<T> out,
+                      stream_type stream) {
+    check_back(shape, partial, out, stream, "reduce_scatter", true);
+    detail::dispatch<Mode>(shape.transport, [&](auto transport) {
+      counted(stream, moved_.back,
+              [&] { transport.reduce_scatter(context(), shape, partial, out, stream); });
+    });
+  }
+  /// The FFN reduced already (all ranks hold the same full rows): hands every rank its own. No
+  /// communication.
+  void slice_local(const ShapeKey& shape, Rows<const T> full, Rows<T> out, stream_type stream) {
+    check_back(shape, full, out, stream, "slice_local", false);
+    detail::slice_own<T>(stream, counts_.view(), full, out, shape.local_len);
+  }
+
+  /// Per block: valid rows, offsets and lens of this step, for masked GEMMs and routing. Fixed
+  /// addresses.
+  [[nodiscard]] CountsView counts() const { return counts_.view(); }
+  /// Throws CapacityError if element work met a count above the len it was captured for. Call it
+  /// where the stream is synchronised anyway, before results are used.
+  void status() {
+    const std::int64_t excess = counts_.take_error();
+    require<CapacityError>(excess == 0, where("status"), "a count of ", excess,
+                           " rows exceeded the len a graph was captured for");
+  }
+  [[nodiscard]] const Plan& plan() const { return plan_; }
+  [[nodiscard]] RowsMoved moved() const { return moved_; }
+  [[nodiscard]] const GatherConfig& config() const { return config_; }
+  [[nodiscard]] std::uint64_t fingerprint() const {
+    return Hash{}
+        .add(mode_.fingerprint())
+        .add(rounding_.fingerprint())
+        .add(ElementTraits<T>::dtype)
+        .add(config_.hidden)
+        .add(config_.max_local_rows)
+        .add(config_.max_global_rows)
+        .value();
+  }
+
+ private:
+  [[nodiscard]] ErrorContext where(std::string_view operation) const {
+    return {ffn_.rank(), step_, operation};
+  }
+
+  void plan_exact(const Step& step, Plan& plan) const {
+    make_plan(
+        step.plan_input(config_.axis, config_.phase), step.rank(), rounding_,
+        [&](const StepLoad& load) { return *mode_.choose(load, false); }, plan);
+  }
+  void check_capacity(const Plan& plan, const ErrorContext& at) const {
+    const std::int64_t longest = max(plan.lens);
+    require<CapacityError>(longest <= config_.max_local_rows, at, "a rank has ", longest,
+                           " rows after padding, max_local_rows is ", config_.max_local_rows);
+    require<CapacityError>(plan.shape.global_len <= config_.max_global_rows, at, "global len is ",
+                           plan.shape.global_len, ", max_global_rows is ", config_.max_global_rows);
+  }
+  void check_shape(const ShapeKey& shape, std::string_view operation, bool capturing) const {
+    require(shape.is_static || !capturing, where(operation), "shape ", shape.to_string(),
+            " is of one step only and cannot be captured");
+    // A static shape stands for itself: its lens need no plan, and captured code must not look at
+    // one.
+    if (shape.is_static)
+      require<CapacityError>(
+          shape.local_len <= config_.max_local_rows && shape.global_len <= config_.max_global_rows,
+          where(operation), "shape ", shape.to_string(), " exceeds max_local_rows ",
+          config_.max_local_rows, " or max_global_rows ", config_.max_global_rows);
+    else
+      require(shape == plan_.shape, where(operation), "shape is ", shape.to_string(),
+              ", begin_step was given ", plan_.shape.to_string());
+  }
+  void check_rows(Rows<const T> rows, std::string_view operation, std::int64_t needed) const {
+    require(rows.rows() >= needed && (rows.width() == config_.hidden || needed == 0),
+            where(operation), "rows are [", rows.rows(), ", ", rows.width(),
+            "], must be at least [", needed, ", ", config_.hidden, "]");
+  }
+  void check_back(const ShapeKey& shape, Rows<const T> full, Rows<const T> out, stream_type stream,
+                  std::string_view operation, bool expect_partial) {
+    check_shape(shape, operation, stream.capturing());
+    check_rows(full, operation, shape.global_len);
+    check_rows(out, operation, shape.is_static ? shape.local_len : plan_.own_valid());
+    require(full.contiguous(), where(operation), "global rows have stride ", full.stride(),
+            ", must be contiguous");
+    stream.hold(lifeline_);
+    if constexpr (Comm::checks >= CheckLevel::communicating)
+      stream.submit("check_reduction", [this, full, expect_partial, at = std::string(operation)] {
+        detail::check_reduction(ffn_, full, counts_.view(), expect_partial, hashes_, where(at));
+      });
+  }
+  template <class Body>
+  void counted(stream_type stream, std::uint64_t& total, const Body& body) {
+    stream.submit("count", [this] { mark_ = ffn_.elements_moved(); });
+    body();
+    stream.submit("count", [this, &total] { total += ffn_.elements_moved() - mark_; });
+  }
+
+  [[nodiscard]] detail::ExchangeContext<T, Comm> context() {
+    return {ffn_,
+            attn_ ? &*attn_ : nullptr,
+            plan_,
+            counts_.view(),
+            config_.hidden,
+            tp_,
+            config_.layout.attn_tp,
+            global_.data(),
+            partial_.data(),
+            staging_.data(),
+            ragged_,
+            ragged_attn_};
+  }
+
+  Comm& ffn_;
+  GatherConfig config_;
+  Mode mode_;
+  Rounding rounding_;
+  std::int64_t tp_;
+  DeviceCounts<typename Comm::memory_type> counts_;
+  std::optional<Comm> attn_;
+  Buffer<T, typename Comm::memory_type> global_, partial_, staging_;
+  Plan plan_, scratch_;
+  detail::RaggedSizes ragged_, ragged_attn_;
+  std::vector<std::int64_t> hashes_;
+  RowsMoved moved_;
+  std::uint64_t mark_ = 0;
+  std::int64_t step_ = -1;
+  Lifeline lifeline_;
+};
+
+}  // namespace dpgather

@@ -1,0 +1,11 @@
+// Umbrella: everything that a host compiler can build with the standard library alone. MPI lives in
+// <dpgather/comm/mpi.hpp>.
+#pragma once
+
+#include <dpgather/agree/agreement.hpp>
+#include <dpgather/comm/callable_control.hpp>
+#include <dpgather/comm/shared_memory_control.hpp>
+#include <dpgather/comm/thread.hpp>
+#include <dpgather/dp_gather.hpp>
+#include <dpgather/graph_cache.hpp>
+#include <dpgather/padded_batch.hpp>

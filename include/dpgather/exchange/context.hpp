@@ -1,0 +1,79 @@
+// What a transport works on, and what is common to the transports.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <dpgather/comm/communicator.hpp>
+#include <dpgather/core/element.hpp>
+#include <dpgather/exchange/device_counts.hpp>
+#include <dpgather/exchange/row_ops.hpp>
+#include <dpgather/plan/plan.hpp>
+
+namespace dpgather {
+
+/// What the A attention-TP ranks of a DP rank hold: the same rows, or summands whose sum is the
+/// rows.
+enum class Input : std::uint8_t { replicate, partial };
+
+namespace detail {
+
+/// Sizes in elements of a v-collective, one per rank of the FFN group; kept between steps.
+struct RaggedSizes {
+  std::vector<std::int64_t> counts, offsets;
+};
+
+template <Element T, Communicator Comm>
+struct ExchangeContext {
+  Comm& ffn;         ///< the FFN group; rank = block * A + tp
+  Comm* attn;        ///< the attention-TP group, null if A = 1
+  const Plan& plan;  ///< of this step; transports use it for exact shapes only
+  CountsView counts;
+  std::int64_t hidden;
+  std::int64_t tp;           ///< this rank's attention-TP rank
+  std::int64_t attn_tp;      ///< A
+  T* global;                 ///< [global_len, H]
+  T* partial;                ///< [global_len, H]
+  T* staging;                ///< [local_len, H]
+  RaggedSizes& ragged;       ///< slices over the FFN group
+  RaggedSizes& ragged_attn;  ///< slices within the attention-TP group
+
+  [[nodiscard]] Rows<T> global_rows(const ShapeKey& shape) const {
+    return {global, shape.global_len, hidden};
+  }
+  /// Rows of one slice: attention TP cuts a block into A of them.
+  [[nodiscard]] std::int64_t slice(const ShapeKey& shape) const {
+    return shape.local_len / attn_tp;
+  }
+
+  /// Where collectives may write a whole `[local_len, H]` result for `out`: there, or in staging.
+  [[nodiscard]] Rows<T> landing(const ShapeKey& shape, Rows<T> out) const {
+    const bool direct = out.rows() >= shape.local_len && out.stride() == hidden;
+    return {direct ? out.data() : staging, shape.local_len, hidden};
+  }
+};
+
+/// Brings `landed` to `out` and zeroes the pads of `out`. Rows of `out` beyond `local_len` are not
+/// touched.
+template <Element T>
+void settle(HostStream stream, CountsView counts, Rows<const T> landed, Rows<T> out) {
+  stream.submit("settle_rows", [counts, landed, out] {
+    const std::int64_t len = std::min(out.rows(), landed.rows());
+    select_rows(landed, out, 0, len, counts.own_valid(landed.rows()));
+  });
+}
+
+/// Own rows of a whole `[global_len, H]` to `out`, pads zeroed.
+template <Element T>
+void slice_own(HostStream stream, CountsView counts, Rows<const T> full, Rows<T> out,
+               std::int64_t local_len) {
+  stream.submit("slice_own_rows", [counts, full, out, local_len] {
+    const std::int64_t len = std::min(out.rows(), local_len);
+    const std::int64_t offset = std::min(counts.own_offset(), full.rows());
+    const std::int64_t valid = std::min(counts.own_valid(local_len), full.rows() - offset);
+    select_rows(full.slice(offset, valid), out, 0, len, valid);
+  });
+}
+
+}  // namespace detail
+}  // namespace dpgather

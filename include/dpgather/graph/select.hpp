@@ -1,0 +1,78 @@
+// Which captured shape a step runs at, as a pure function of agreed facts.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include <dpgather/core/hash.hpp>
+#include <dpgather/graph/statistics.hpp>
+#include <dpgather/plan/counts.hpp>
+#include <dpgather/plan/plan.hpp>
+#include <dpgather/plan/shape_key.hpp>
+
+namespace dpgather {
+
+/// Capture sizes in requests: `fit` for one rank's, `fit_sum` for the sum over ranks.
+template <class S>
+concept SizePolicy = requires(const S& sizes, std::int64_t n) {
+  { sizes.fit(n) } -> std::same_as<std::optional<std::int64_t>>;
+  { sizes.fit_sum(n) } -> std::same_as<std::int64_t>;
+  { sizes.fingerprint() } -> std::same_as<std::uint64_t>;
+};
+
+struct Selection {
+  ShapeKey shape;                          ///< static if `reason` is none
+  EagerReason reason = EagerReason::none;  ///< why no graph can run
+};
+
+/// Capacity of the gather that the shape must fit, in rows.
+struct ShapeLimits {
+  std::int64_t local_rows = max_rows;
+  std::int64_t global_rows = max_rows;
+};
+
+/// `input.counts` are rows of all DP ranks; `can_graph` is the vote of all ranks; `transport` is
+/// what the mode takes in a captured step. MAX_LEN's global len follows from the local one;
+/// SUM_LEN's is the size that holds the fullest FFN group. Source of rule and sizes: SGLang's CUDA
+/// graph runner, see CaptureSizes.
+template <SizePolicy Sizes>
+[[nodiscard]] Selection select_shape(const PlanInput& input, bool can_graph,
+                                     std::optional<Transport> transport, const Sizes& sizes,
+                                     const ShapeLimits& limits = {}) {
+  if (is_prefill(input.forward)) return {.reason = EagerReason::prefill};
+  if (!can_graph) return {.reason = EagerReason::vote};
+  const std::int64_t longest = max(input.counts);
+  if (longest == 0) return {.reason = EagerReason::no_rows};
+  if (!transport || !graph_safe(*transport)) return {.reason = EagerReason::mode_not_capturable};
+  const auto size = sizes.fit(ceil_div(longest, input.width));
+  if (!size) return {.reason = EagerReason::too_large};
+
+  const std::int64_t align = input.alignment();
+  const std::int64_t blocks = input.layout.group_dp();
+  ShapeKey shape{.local_len = round_up(*size * input.width, align),
+                 .transport = *transport,
+                 .forward = input.forward,
+                 .width = input.width,
+                 .is_static = true};
+  shape.global_len = shape.local_len * blocks;
+  if (len_mode(*transport) == LenMode::sum_len) {
+    std::int64_t fullest = 0;
+    for (std::size_t first = 0; first < input.counts.size();
+         first += static_cast<std::size_t>(blocks)) {
+      std::int64_t rows = 0;
+      for (const auto count : input.counts.subspan(first, static_cast<std::size_t>(blocks)))
+        rows += round_up(count, align);
+      fullest = std::max(fullest, rows);
+    }
+    const std::int64_t sum_size = sizes.fit_sum(ceil_div(fullest, input.width));
+    shape.global_len = std::min(shape.global_len, round_up(sum_size * input.width, align));
+  }
+  if (shape.local_len > limits.local_rows || shape.global_len > limits.global_rows)
+    return {.reason = EagerReason::too_large};
+  return {.shape = shape};
+}
+
+}  // namespace dpgather

@@ -1,0 +1,50 @@
+// What a graph cache did, and why steps ran eagerly.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <string_view>
+
+namespace dpgather {
+
+enum class EagerReason : std::uint8_t {
+  none,
+  prefill,              ///< a rank prefills
+  vote,                 ///< a rank voted against graphs
+  no_rows,              ///< no rank has any row
+  too_large,            ///< more requests than the largest size, or than the gather's buffers
+  mode_not_capturable,  ///< the gather mode takes counts as arguments
+  capture_failed,       ///< a capture of this key failed on some rank
+  caller,               ///< the caller asked for an exact shape
+};
+inline constexpr std::size_t eager_reasons = 8;
+
+[[nodiscard]] constexpr std::string_view name(EagerReason reason) {
+  constexpr std::string_view names[eager_reasons] = {
+      "none",           "prefill", "vote", "no_rows", "too_large", "mode_not_capturable",
+      "capture_failed", "caller"};
+  return names[static_cast<std::size_t>(reason)];
+}
+
+/// Rows are summed over the DP ranks of this rank's FFN group and over replayed steps.
+struct GraphStatistics {
+  std::uint64_t captures = 0;
+  std::uint64_t failed_captures = 0;
+  std::uint64_t replays = 0;
+  std::uint64_t invalidations = 0;
+  std::uint64_t evictions = 0;
+  std::array<std::uint64_t, eager_reasons> eager{};  ///< steps by EagerReason
+  std::uint64_t rows = 0;                            ///< rows that existed
+  std::uint64_t attention_rows = 0;                  ///< local_len times DP ranks
+  std::uint64_t ffn_rows = 0;                        ///< global_len
+
+  [[nodiscard]] std::uint64_t eager_steps() const {
+    return std::accumulate(eager.begin(), eager.end(), std::uint64_t{0});
+  }
+  [[nodiscard]] std::uint64_t padded_attention_rows() const { return attention_rows - rows; }
+  [[nodiscard]] std::uint64_t padded_ffn_rows() const { return ffn_rows - rows; }
+};
+
+}  // namespace dpgather
