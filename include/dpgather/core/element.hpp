@@ -23,7 +23,8 @@ template <class To, class From>
 
 /// bfloat16 as bits; the same layout as __nv_bfloat16. Rounds to nearest even, keeps NaN a NaN.
 struct bf16 {
-  std::uint16_t bits = 0;
+  std::uint16_t
+      bits;  // no initialiser: an uninitialised element costs nothing, and memset is legal
 
   bf16() = default;
   DPGATHER_HD constexpr explicit bf16(float value) {
@@ -41,7 +42,7 @@ struct bf16 {
 /// IEEE half precision as bits; the same layout as __half. Rounds to nearest even, subnormals
 /// included.
 struct fp16 {
-  std::uint16_t bits = 0;
+  std::uint16_t bits;
 
   fp16() = default;
   DPGATHER_HD constexpr explicit fp16(float value) {

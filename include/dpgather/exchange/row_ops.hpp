@@ -15,11 +15,13 @@ template <class T>
 void zero_rows(Rows<T> rows) {
   if (rows.contiguous()) {
     if (rows.size() > 0)
-      std::memset(rows.data(), 0, static_cast<std::size_t>(rows.size()) * sizeof(T));
+      std::memset(static_cast<void*>(rows.data()), 0,
+                  static_cast<std::size_t>(rows.size()) * sizeof(T));
     return;
   }
   for (std::int64_t i = 0; i < rows.rows(); ++i)
-    std::memset(rows.row(i), 0, static_cast<std::size_t>(rows.width()) * sizeof(T));
+    std::memset(static_cast<void*>(rows.row(i)), 0,
+                static_cast<std::size_t>(rows.width()) * sizeof(T));
 }
 
 /// Same number of rows on both sides; a no-op where the data is there already.
@@ -27,11 +29,13 @@ template <class T>
 void copy_rows(Rows<const T> from, Rows<T> to) {
   if (from.empty() || from.data() == to.data()) return;
   if (from.contiguous() && to.contiguous()) {
-    std::memcpy(to.data(), from.data(), static_cast<std::size_t>(to.size()) * sizeof(T));
+    std::memcpy(static_cast<void*>(to.data()), from.data(),
+                static_cast<std::size_t>(to.size()) * sizeof(T));
     return;
   }
   for (std::int64_t i = 0; i < to.rows(); ++i)
-    std::memcpy(to.row(i), from.row(i), static_cast<std::size_t>(to.width()) * sizeof(T));
+    std::memcpy(static_cast<void*>(to.row(i)), from.row(i),
+                static_cast<std::size_t>(to.width()) * sizeof(T));
 }
 
 /// Rows `[first, first + count)` of `to`: those below `valid` come from `from`, the rest become

@@ -42,13 +42,13 @@ template <SizePolicy Sizes>
 [[nodiscard]] Selection select_shape(const PlanInput& input, bool can_graph,
                                      std::optional<Transport> transport, const Sizes& sizes,
                                      const ShapeLimits& limits = {}) {
-  if (is_prefill(input.forward)) return {.reason = EagerReason::prefill};
-  if (!can_graph) return {.reason = EagerReason::vote};
+  if (is_prefill(input.forward)) return {{}, EagerReason::prefill};
+  if (!can_graph) return {{}, EagerReason::vote};
   const std::int64_t longest = max(input.counts);
-  if (longest == 0) return {.reason = EagerReason::no_rows};
-  if (!transport || !graph_safe(*transport)) return {.reason = EagerReason::mode_not_capturable};
+  if (longest == 0) return {{}, EagerReason::no_rows};
+  if (!transport || !graph_safe(*transport)) return {{}, EagerReason::mode_not_capturable};
   const auto size = sizes.fit(ceil_div(longest, input.width));
-  if (!size) return {.reason = EagerReason::too_large};
+  if (!size) return {{}, EagerReason::too_large};
 
   const std::int64_t align = input.alignment();
   const std::int64_t blocks = input.layout.group_dp();
@@ -71,8 +71,8 @@ template <SizePolicy Sizes>
     shape.global_len = std::min(shape.global_len, round_up(sum_size * input.width, align));
   }
   if (shape.local_len > limits.local_rows || shape.global_len > limits.global_rows)
-    return {.reason = EagerReason::too_large};
-  return {.shape = shape};
+    return {{}, EagerReason::too_large};
+  return {shape, EagerReason::none};
 }
 
 }  // namespace dpgather

@@ -1,0 +1,68 @@
+#include "property/whole_path.hpp"
+
+#include <doctest/doctest.h>
+
+#include <dpgather/dpgather.hpp>
+
+#include "support/seed.hpp"
+
+namespace {
+
+using namespace test;
+
+/// Takes its transport at run time, so that one instantiation a type covers all three.
+struct AnyMode {
+  Transport transport = Transport::max_len;
+  [[nodiscard]] std::optional<Transport> choose(const StepLoad&, bool captured) const {
+    if (captured && !graph_safe(transport)) return std::nullopt;
+    return transport;
+  }
+  static constexpr bool may_use(Transport) { return true; }
+  [[nodiscard]] std::uint64_t fingerprint() const { return static_cast<std::uint64_t>(transport); }
+};
+
+void named_mode(const SetUp& set_up, std::uint64_t choice) {
+  switch (choice % 5) {
+    case 0:
+      return whole_path<MaxLen, float>(set_up);
+    case 1:
+      return whole_path<SumLen<AllReduce>, float>(set_up);
+    case 2:
+      return whole_path<SumLen<AllGatherV>, float>(set_up);
+    case 3:
+      return whole_path<Auto<VolumeRule>, float>(set_up);
+    default:
+      return whole_path<Auto<VolumeRule>, float>(set_up, {VolumeRule::sglang_20406()});
+  }
+}
+
+void any_type(const SetUp& set_up, std::uint64_t mode, std::uint64_t type) {
+  const AnyMode any{static_cast<Transport>(mode % 3)};
+  switch (type % 6) {
+    case 0:
+      return named_mode(set_up, mode);
+    case 1:
+      return whole_path<AnyMode, double>(set_up, any);
+    case 2:
+      return whole_path<AnyMode, bf16>(set_up, any);
+    case 3:
+      return whole_path<AnyMode, fp16>(set_up, any);
+    case 4:
+      return whole_path<AnyMode, std::int32_t>(set_up, any);
+    default:
+      return whole_path<AnyMode, std::int64_t>(set_up, any);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("every row arrives everywhere and comes back summed, whatever the set-up") {
+  const std::uint64_t seed = support::seed("whole_path", 20261124);
+  std::mt19937_64 random(seed);
+  for (int i = 0; i < 600; ++i) {
+    const SetUp set_up = SetUp::draw(random);
+    const std::uint64_t mode = random(), type = random();
+    INFO("set-up ", i, ": ", set_up.text(), " mode ", mode % 15, " type ", type % 6);
+    CHECK_NOTHROW(any_type(set_up, mode, type));
+  }
+}
