@@ -41,7 +41,7 @@ namespace dpgather {
 template <class C>
 concept Communicator = MemorySpace<typename C::memory_type> &&
     requires(C& comm, const float* send, float* recv, std::int64_t count, Counts counts, int root,
-             typename C::memory_type::stream_type stream, std::string_view reason) {
+             typename C::memory_type::stream_type stream, std::string_view reason, void (*work)()) {
   { C::checks } -> std::convertible_to<CheckLevel>;
   { comm.rank() } -> std::same_as<int>;
   { comm.size() } -> std::same_as<int>;
@@ -51,7 +51,7 @@ concept Communicator = MemorySpace<typename C::memory_type> &&
   comm.broadcast(recv, count, root, stream);
   comm.all_gather_v(send, recv, counts, counts, stream);
   comm.reduce_scatter_v(send, recv, counts, counts, stream);
-  comm.group([] {});
+  comm.group(work);
   { comm.split(root, root) } -> std::same_as<C>;
   comm.abort(reason);
   comm.check();
