@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -25,7 +26,8 @@ enum class Transport : std::uint8_t {
 
 [[nodiscard]] constexpr std::string_view name(Transport transport) {
   constexpr std::string_view names[] = {"max_len", "sum_len", "sum_len_v"};
-  return names[static_cast<std::size_t>(transport)];
+  const auto i = static_cast<std::size_t>(transport);
+  return i < std::size(names) ? names[i] : "unknown";
 }
 [[nodiscard]] constexpr LenMode len_mode(Transport transport) {
   return transport == Transport::max_len ? LenMode::max_len : LenMode::sum_len;
