@@ -83,8 +83,7 @@ class DpGather {
     else
       plan_exact(step, scratch_);
     const ErrorContext where{step.rank(), step.index(), "begin_step"};
-    require(scratch_.shape == shape, where, "shape is ", shape.to_string(), ", the step's is ",
-            scratch_.shape.to_string());
+    require(scratch_.shape == shape, where, "shape is ", shape, ", the step's is ", scratch_.shape);
     check_capacity(scratch_, where);
     counts_.write(scratch_, stream);
     std::swap(plan_, scratch_);
@@ -182,18 +181,18 @@ class DpGather {
                            plan.shape.global_len, ", max_global_rows is ", config_.max_global_rows);
   }
   void check_shape(const ShapeKey& shape, std::string_view operation, bool capturing) const {
-    require(shape.is_static || !capturing, where(operation), "shape ", shape.to_string(),
+    require(shape.is_static || !capturing, where(operation), "shape ", shape,
             " is of one step only and cannot be captured");
     // A static shape stands for itself: its lens need no plan, and captured code must not look at
     // one.
     if (shape.is_static)
       require<CapacityError>(
           shape.local_len <= config_.max_local_rows && shape.global_len <= config_.max_global_rows,
-          where(operation), "shape ", shape.to_string(), " exceeds max_local_rows ",
-          config_.max_local_rows, " or max_global_rows ", config_.max_global_rows);
+          where(operation), "shape ", shape, " exceeds max_local_rows ", config_.max_local_rows,
+          " or max_global_rows ", config_.max_global_rows);
     else
-      require(shape == plan_.shape, where(operation), "shape is ", shape.to_string(),
-              ", begin_step was given ", plan_.shape.to_string());
+      require(shape == plan_.shape, where(operation), "shape is ", shape, ", begin_step was given ",
+              plan_.shape);
   }
   void check_rows(Rows<const T> rows, std::string_view operation, std::int64_t needed) const {
     require(rows.rows() >= needed && (rows.width() == config_.hidden || needed == 0),

@@ -117,7 +117,7 @@ class GraphCache {
   /// step does not fit, GraphError if `key` was not captured since the last `invalidate`.
   void note_replay(const Step& step, const Key& key, int phase = 0) {
     require<GraphError>(holds(key), {step.rank(), step.index(), "GraphCache"}, "no graph of ",
-                        shape_of(key).to_string(), " was captured since the last invalidate");
+                        shape_of(key), " was captured since the last invalidate");
     check_fit(step, key, phase);
     note_use(step, key, phase);
   }
@@ -163,7 +163,7 @@ class GraphCache {
                            shape.local_len);
     require(step.forward(phase) == shape.forward && step.width(phase) == shape.width,
             {step.rank(), step.index(), "GraphCache"}, "the step is ", name(step.forward(phase)),
-            " with width ", step.width(phase), ", the graph is ", shape.to_string());
+            " with width ", step.width(phase), ", the graph is ", shape);
   }
 
   template <class Agreement, class Body>

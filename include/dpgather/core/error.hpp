@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -12,26 +13,75 @@
 
 namespace dpgather {
 
-/// Joins strings, numbers and what has `to_string()`; <format> is not to be had with g++ 12. Pass
-/// such an object itself to `require`, so that its text is made only when it is needed.
+/// One piece of a message: a string, a number, or an object with `to_string()`, which is called
+/// only if the message is made. Erases the type, so that a message costs a call and not an
+/// instantiation.
+class TextPart {
+ public:
+  template <class T>
+  TextPart(const T& value) {  // NOLINT: implicit, so that a list of anything is a list of parts
+    if constexpr (std::same_as<T, bool>)
+      text_ = value ? "true" : "false";
+    else if constexpr (std::same_as<T, char>)
+      character_ = value, kind_ = Kind::character;
+    else if constexpr (std::unsigned_integral<T>)
+      unsigned_ = value, kind_ = Kind::unsigned_number;
+    else if constexpr (std::integral<T>)
+      signed_ = value, kind_ = Kind::signed_number;
+    else if constexpr (std::floating_point<T>)
+      real_ = static_cast<double>(value), kind_ = Kind::real;
+    else if constexpr (requires { value.to_string(); })
+      object_ = &value, kind_ = Kind::object,
+      print_ = [](const void* at) { return static_cast<const T*>(at)->to_string(); };
+    else
+      text_ = std::string_view(value);
+  }
+  void append_to(std::string& out) const {
+    switch (kind_) {
+      case Kind::text:
+        out += text_;
+        break;
+      case Kind::character:
+        out += character_;
+        break;
+      case Kind::signed_number:
+        out += std::to_string(signed_);
+        break;
+      case Kind::unsigned_number:
+        out += std::to_string(unsigned_);
+        break;
+      case Kind::real:
+        out += std::to_string(real_);
+        break;
+      case Kind::object:
+        out += print_(object_);
+        break;
+    }
+  }
+
+ private:
+  enum class Kind : std::uint8_t { text, character, signed_number, unsigned_number, real, object };
+  std::string_view text_;
+  union {
+    std::int64_t signed_ = 0;
+    std::uint64_t unsigned_;
+    double real_;
+    char character_;
+    const void* object_;
+  };
+  std::string (*print_)(const void*) = nullptr;
+  Kind kind_ = Kind::text;
+};
+
+[[nodiscard]] inline std::string join(std::initializer_list<TextPart> parts) {
+  std::string out;
+  for (const TextPart& part : parts) part.append_to(out);
+  return out;
+}
+/// <format> is not to be had with g++ 12.
 template <class... Parts>
 [[nodiscard]] std::string concat(const Parts&... parts) {
-  std::string out;
-  [[maybe_unused]] const auto append = [&out](const auto& part) {
-    using Part = std::remove_cvref_t<decltype(part)>;
-    if constexpr (std::same_as<Part, bool>)
-      out += part ? "true" : "false";
-    else if constexpr (std::same_as<Part, char>)
-      out += part;
-    else if constexpr (std::integral<Part> || std::floating_point<Part>)
-      out += std::to_string(part);
-    else if constexpr (requires { part.to_string(); })
-      out += part.to_string();
-    else
-      out += std::string_view(part);
-  };
-  (append(parts), ...);
-  return out;
+  return join({TextPart(parts)...});
 }
 
 /// Where something failed. A negative rank or step means "not known here" and is left out of the
@@ -107,11 +157,20 @@ struct GraphError : Error {
   using Error::Error;
 };
 
-/// Throws `E` unless `condition` holds.
+namespace detail {
+template <class E>
+[[noreturn, gnu::noinline, gnu::cold]] void raise(const ErrorContext& where,
+                                                  std::initializer_list<TextPart> parts) {
+  throw E(where, join(parts));
+}
+}  // namespace detail
+
+/// Throws `E` unless `condition` holds. Pass objects with `to_string()` themselves: text is made
+/// only on failure.
 template <class E = InvalidArgument, class... Parts>
 void require(bool condition, const ErrorContext& where, const Parts&... parts) {
   if (!condition) [[unlikely]]
-    throw E(where, concat(parts...));
+    detail::raise<E>(where, {TextPart(parts)...});
 }
 
 /// Receives what a destructor could not throw. Replace it once, before ranks start.
