@@ -1,0 +1,83 @@
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <dpgather/graph/select.hpp>
+#include <dpgather/plan/capture_sizes.hpp>
+
+using namespace dpgather;
+
+namespace {
+
+const CaptureSizes sizes = CaptureSizes::sglang(64);
+
+Selection select(const std::vector<std::int64_t>& counts, Transport transport = Transport::max_len,
+                 Forward forward = Forward::decode, int width = 1, DpLayout layout = {},
+                 bool vote = true) {
+  layout.dp = static_cast<int>(counts.size());
+  return select_shape({.layout = layout, .counts = counts, .forward = forward, .width = width},
+                      vote, transport, sizes);
+}
+
+}  // namespace
+
+TEST_CASE("the smallest size that fits the longest rank, times the ranks") {
+  const auto chosen = select({3, 0, 13, 1});
+  CHECK(chosen.reason == EagerReason::none);
+  CHECK(chosen.shape == ShapeKey{.local_len = 16,
+                                 .global_len = 64,
+                                 .transport = Transport::max_len,
+                                 .forward = Forward::decode,
+                                 .is_static = true});
+  CHECK(select({64, 64}).shape.local_len == 64);
+  CHECK(select({1}).shape.local_len == 1);
+}
+
+TEST_CASE(
+    "a captured sum has an axis of its own: the size that holds the sum, never more than all ranks "
+    "full") {
+  CHECK(select({3, 0, 13, 1}, Transport::sum_len_all_reduce).shape.global_len == 24);
+  CHECK(select({3, 0, 13, 1}, Transport::sum_len_all_reduce).shape.local_len == 16);
+  CHECK(select({1, 1}, Transport::sum_len_all_reduce).shape.global_len == 2);
+  CHECK(select({60, 60, 60}, Transport::sum_len_all_reduce).shape.global_len ==
+        192);  // 180 -> 192 = 3 * 64
+  CHECK(select({64, 64, 64, 64, 64, 64, 64, 64}, Transport::sum_len_all_reduce).shape.global_len ==
+        512);
+}
+
+TEST_CASE("lens are whole requests and whole attention-TP slices") {
+  const auto chosen = select({9, 6}, Transport::max_len, Forward::target_verify, 3, {.attn_tp = 2});
+  CHECK(chosen.shape.local_len ==
+        12);  // 3 requests -> size 4 -> 12 rows, a multiple of lcm(2, 3) = 6
+  CHECK(chosen.shape.global_len == 24);
+  CHECK(chosen.shape.requests() == 4);
+  CHECK(select({3, 3}, Transport::max_len, Forward::decode, 1, {.attn_tp = 3}).shape.local_len %
+            3 ==
+        0);
+}
+
+TEST_CASE("the global len holds the fullest FFN group, so that all groups run one shape") {
+  const std::vector<std::int64_t> counts{1, 1, 20, 20};
+  const auto chosen =
+      select(counts, Transport::sum_len_all_reduce, Forward::decode, 1, {.ffn_dp = 2});
+  CHECK(chosen.shape.global_len == 40);
+  CHECK(select(counts, Transport::max_len, Forward::decode, 1, {.ffn_dp = 2}).shape.global_len ==
+        48);
+}
+
+TEST_CASE("where no graph can run, the reason is kept") {
+  CHECK(select({3, 4}, Transport::max_len, Forward::mixed).reason == EagerReason::prefill);
+  CHECK(select({3, 4}, Transport::max_len, Forward::extend).reason == EagerReason::prefill);
+  CHECK(select({3, 4}, Transport::max_len, Forward::decode, 1, {}, false).reason ==
+        EagerReason::vote);
+  CHECK(select({0, 0}).reason == EagerReason::no_rows);
+  CHECK(select({65, 1}).reason == EagerReason::too_large);
+  CHECK(select({3, 4}, Transport::sum_len_all_gather_v).reason == EagerReason::mode_not_capturable);
+  const std::vector<std::int64_t> counts{10, 10};
+  const PlanInput input{.layout = {.dp = 2}, .counts = counts, .forward = Forward::decode};
+  CHECK(select_shape(input, true, std::nullopt, sizes).reason == EagerReason::mode_not_capturable);
+  CHECK(select_shape(input, true, Transport::max_len, sizes, {.local_rows = 11}).reason ==
+        EagerReason::too_large);
+  CHECK(select_shape(input, true, Transport::max_len, sizes, {.local_rows = 12, .global_rows = 23})
+            .reason == EagerReason::too_large);
+}
