@@ -1,0 +1,81 @@
+// The figures of a run, and how steps add up to them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include <dpgather/plan/shape_key.hpp>
+
+#include "policy.hpp"
+
+namespace serve_trace {
+
+/// Rows, summed over steps. Moved rows are per rank: what one rank receives.
+struct RowFigures {
+  std::int64_t moved_out = 0, moved_back = 0;
+  std::int64_t computed = 0;          ///< by the FFN, pads included
+  std::int64_t decode_computed = 0;   ///< the same in decode-only live steps
+  std::int64_t decode_attention = 0;  ///< by attention in decode-only live steps
+
+  void add(const Launch& launch, bool decode_only_live);
+  friend bool operator==(const RowFigures&, const RowFigures&) = default;
+};
+
+struct GraphFigures {
+  std::int64_t keys = 0;
+  std::int64_t captures = 0;
+  std::int64_t replays = 0;
+  std::int64_t eager_steps = 0;
+  std::map<std::string, std::int64_t> eager_reasons;  ///< steps by reason
+};
+
+struct Figures {
+  std::int64_t requests = 0;  ///< admitted
+  std::int64_t steps = 0, idle_steps = 0, live_steps = 0, decode_only_steps = 0;
+  std::int64_t max_len_steps = 0, sum_len_steps = 0;  ///< as the rule says on exact counts
+  std::int64_t rows = 0;                              ///< token rows that exist
+  std::int64_t prefill_rows = 0;                      ///< those of them that are prompt
+  std::int64_t decode_rows = 0;                       ///< in decode-only live steps
+  RowFigures launched;         ///< this run, as counted while it ran; in a dry run as planned
+  RowFigures planned;          ///< this run, from the counts of its steps alone
+  RowFigures unpadded;         ///< this run if every step were eager
+  RowFigures sglang;           ///< SGLang's rule and sizes on the same steps
+  RowFigures sglang_unpadded;  ///< its rule, every step eager
+  GraphFigures graphs;
+  std::int64_t checked_rows = 0, wrong_rows = 0;  ///< on all ranks; 0 in a dry run
+  double seconds = 0;
+  int rank = 0;  ///< whose these are; the run speaks through rank 0
+
+  /// Every row is right, and the rows counted are those planned.
+  [[nodiscard]] bool good() const { return wrong_rows == 0 && launched == planned; }
+};
+
+/// What one step was, over all DP ranks.
+struct StepFacts {
+  dpgather::Counts counts;
+  dpgather::Forward forward = dpgather::Forward::idle;
+  std::int64_t prefill_rows = 0;
+  std::int64_t admitted = 0;  ///< requests, up to this step
+  bool live = false;
+};
+
+/// Adds up steps by the planning layer alone; equal on every rank.
+class Accounting {
+ public:
+  explicit Accounting(const Options& options);
+
+  void add(const StepFacts& step);
+  [[nodiscard]] const Figures& figures() const { return figures_; }
+
+ private:
+  void add_graph(const Launch& launch);
+
+  Planner own_, sglang_;
+  std::set<dpgather::ShapeKey> keys_;
+  Figures figures_;
+};
+
+}  // namespace serve_trace

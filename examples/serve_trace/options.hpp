@@ -1,0 +1,69 @@
+// What the user asked for.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include <dpgather/plan/layout.hpp>
+#include <dpgather/plan/rule.hpp>
+
+namespace serve_trace {
+
+enum class Serve : std::uint8_t { mixed, decode };
+enum class ModeChoice : std::uint8_t { max_len, sum_len, sum_len_v, auto_rule };
+enum class RuleChoice : std::uint8_t { volume, volume_tie_max };
+enum class CommChoice : std::uint8_t { thread, mpi };
+
+/// Inputs are 0..7, weights -1, 0 or 1, and the FFN's inner dimension is 2 * hidden: no partial sum
+/// exceeds 14 * hidden^2, which a float holds exactly up to 2^24.
+inline constexpr std::int64_t max_hidden = 1024;
+/// The columns that spell a row's identity (see identity.hpp).
+inline constexpr std::int64_t min_hidden = 24;
+static_assert(14 * max_hidden * max_hidden <= (1 << 24));
+
+struct Options {
+  std::string trace;  ///< CSV file; empty: synthetic traffic
+  Serve serve = Serve::mixed;
+  int ranks = 8;  ///< W
+  int attn_tp = 1;
+  std::int64_t chunk = 2048;
+  std::int64_t max_running = 256;
+  std::int64_t step_ms = 25;
+  std::int64_t speedup = 8;
+  ModeChoice mode = ModeChoice::auto_rule;
+  RuleChoice rule = RuleChoice::volume;
+  std::int64_t hidden = 64;
+  std::int64_t steps = 0;        ///< the first N; 0: all
+  std::uint64_t seed = 1;        ///< of weights and of synthetic traffic
+  std::int64_t requests = 2000;  ///< of synthetic traffic
+  double rate = 5.5;             ///< of synthetic traffic, requests a second
+  CommChoice comm = CommChoice::thread;
+  bool dry_run = false;
+  std::string json;  ///< file; empty: none
+
+  [[nodiscard]] dpgather::DpLayout layout() const { return {.dp = ranks, .attn_tp = attn_tp}; }
+  [[nodiscard]] dpgather::VolumeRule volume_rule() const {
+    dpgather::VolumeRule rule_asked = dpgather::VolumeRule::sglang_8280();
+    if (rule == RuleChoice::volume_tie_max) rule_asked.tie = dpgather::LenMode::max_len;
+    return rule_asked;
+  }
+};
+
+[[nodiscard]] std::string_view name(Serve serve);
+[[nodiscard]] std::string_view name(ModeChoice mode);
+[[nodiscard]] std::string_view name(RuleChoice rule);
+[[nodiscard]] std::string_view name(CommChoice comm);
+
+/// Input that cannot be served: one line for the user, exit code 2.
+struct BadInput : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Throws BadInput. None: help was asked for, and its text is in `help`.
+[[nodiscard]] std::optional<Options> parse_options(int argc, const char* const* argv,
+                                                   std::string& help);
+
+}  // namespace serve_trace

@@ -1,0 +1,38 @@
+// Starts the serving loop on all ranks: the step from --mode and --comm to types.
+#pragma once
+
+#include <dpgather/exchange/modes.hpp>
+
+#include "figures.hpp"
+#include "hooks.hpp"
+#include "options.hpp"
+#include "trace.hpp"
+
+namespace serve_trace {
+
+/// Ranks are threads of this process. Throws what the first rank that failed threw.
+[[nodiscard]] Figures serve_threads(const Options& options, const Trace& trace,
+                                    const Hooks& hooks = {});
+
+/// Ranks are the processes of this MPI run; every process calls it. Throws BadInput without MPI, or
+/// if the number of processes is not that of ranks.
+[[nodiscard]] Figures serve_mpi(const Options& options, const Trace& trace,
+                                const Hooks& hooks = {});
+
+/// Calls `f(mode)` with the policy type that --mode and --rule name.
+template <class F>
+decltype(auto) with_mode(const Options& options, const F& f) {
+  switch (options.mode) {
+    case ModeChoice::max_len:
+      return f(dpgather::MaxLen{});
+    case ModeChoice::sum_len:
+      return f(dpgather::SumLen<dpgather::AllReduce>{});
+    case ModeChoice::sum_len_v:
+      return f(dpgather::SumLen<dpgather::AllGatherV>{});
+    case ModeChoice::auto_rule:
+      break;
+  }
+  return f(dpgather::Auto<dpgather::VolumeRule>{options.volume_rule()});
+}
+
+}  // namespace serve_trace

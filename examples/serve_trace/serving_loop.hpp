@@ -1,0 +1,252 @@
+// One rank's serving loop: agree, plan, pad, gather, FFN, reduce-scatter, trim, check.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include <dpgather/agree/agreement.hpp>
+#include <dpgather/core/memory.hpp>
+#include <dpgather/dp_gather.hpp>
+#include <dpgather/graph_cache.hpp>
+#include <dpgather/padded_batch.hpp>
+
+#include "batch.hpp"
+#include "ffn.hpp"
+#include "figures.hpp"
+#include "hooks.hpp"
+#include "reference.hpp"
+#include "replay.hpp"
+
+namespace serve_trace {
+
+/// What a rank tells all others once a step, beyond its counts.
+struct Notice {
+  std::int64_t prefill_rows = 0;
+  std::int64_t idle = 0;  ///< 1: nothing waits or runs here
+
+  [[nodiscard]] dpgather::UserBytes bytes() const {
+    dpgather::UserBytes bytes{};
+    std::memcpy(bytes.data(), this, sizeof(*this));
+    return bytes;
+  }
+  [[nodiscard]] static Notice from(const dpgather::UserBytes& bytes) {
+    Notice notice;
+    std::memcpy(&notice, bytes.data(), sizeof(notice));
+    return notice;
+  }
+};
+static_assert(sizeof(Notice) == sizeof(dpgather::UserBytes));
+
+/// Most rows that a DP rank can have in a step, or that a graph is launched with.
+[[nodiscard]] inline std::int64_t max_local_rows(const Options& options) {
+  const std::int64_t mixed = options.serve == Serve::mixed ? options.chunk : 0;
+  return std::max({mixed, options.max_running, capture_sizes(options).largest()});
+}
+
+/// All arguments must outlive the loop; `comm` and `control` are of all ranks.
+template <dpgather::GatherMode Mode, dpgather::Communicator Comm, dpgather::ControlPlane Control>
+class ServingLoop {
+ public:
+  ServingLoop(const Options& options, const Trace& trace, Comm& comm, Control& control, Mode mode,
+              const Hooks& hooks)
+      : options_(options),
+        layout_(options.layout()),
+        comm_(comm),
+        hooks_(hooks),
+        rank_(comm.rank()),
+        dp_rank_(layout_.dp_rank(rank_)),
+        max_local_(dpgather::round_up(max_local_rows(options), layout_.attn_tp)),
+        replay_(trace, options, dp_rank_),
+        weights_(options.hidden, options.seed),
+        ffn_(weights_, rank_, layout_.world(), max_local_ * layout_.dp),
+        reference_(weights_),
+        gather_(comm, {.layout = layout_, .hidden = options.hidden, .max_local_rows = max_local_},
+                std::move(mode)),
+        agreement_(control, layout_, {.policy = fingerprint(trace)}),
+        static_inputs_({.tokens = max_local_, .requests = max_local_}),
+        output_(max_local_ * options.hidden),
+        graphs_(capture_sizes(options)),
+        accounting_(options) {
+    batch_.reserve(max_local_, max_local_);
+  }
+
+  /// Serves to the end. The figures, complete on every rank, have rows moved and graphs as counted
+  /// and not as planned.
+  Figures run() {
+    while (options_.steps == 0 || step_ + 1 < options_.steps)
+      if (!serve_step()) break;
+    return collect();
+  }
+
+ private:
+  using Rows = dpgather::Rows<float>;
+  using Stream = dpgather::HostStream;
+
+  /// False: no rank has anything left to do, and this was no step.
+  bool serve_step() {
+    const Work& work = replay_.next();
+    const Notice mine{.prefill_rows = work.prefill_rows, .idle = work.rows() == 0};
+    agreement_.post({.tokens = work.rows(),
+                     .requests = work.requests(),
+                     .logits = work.requests(),
+                     .forward = work.forward()},
+                    mine.bytes());
+    const dpgather::Step step = agreement_.wait();
+    StepFacts facts{.counts = step.tokens(),
+                    .forward = step.forward(),
+                    .admitted = replay_.admitted(),
+                    .live = replay_.live()};
+    bool idle = true;
+    for (int rank = 0; rank < layout_.world(); rank += layout_.attn_tp) {
+      const Notice notice = Notice::from(step.user(rank));
+      facts.prefill_rows += notice.prefill_rows;
+      idle = idle && notice.idle == 1;
+    }
+    if (idle && !facts.live) return false;
+    step_ = step.index();
+    batch_.assign(work, step_, dp_rank_);
+    const dpgather::ShapeKey shape = graphs_.select(step, gather_);
+    if (shape.is_static)
+      run_model(step, shape, work, static_inputs_);
+    else
+      run_model(step, shape, work, in_place_);
+    account(facts, shape);
+    if (rank_ == 0 && hooks_.on_step) hooks_.on_step(step_ + 1, facts.admitted);
+    return true;
+  }
+
+  /// Pads the batch, runs the model through the graph cache, and checks the rows that come back.
+  template <class Storage>
+  void run_model(const dpgather::Step& step, const dpgather::ShapeKey& shape, const Work& work,
+                 Storage& storage) {
+    dpgather::PaddedBatch padded{batch_, step, shape, storage};
+    gather_.begin_step(step, shape, stream_);
+    graphs_.run(step, shape, stream_, agreement_,
+                [this, batch = &padded.batch()](const dpgather::ShapeKey& key, Stream stream) {
+                  forward(key, stream, *batch);
+                });
+    gather_.status();
+    const Rows output = padded.trim(output_.rows(shape.local_len, options_.hidden));
+    checked_rows_ += output.rows();
+    wrong_rows_ += reference_.wrong_rows(work, step_, dp_rank_, decode_only(shape), output);
+  }
+
+  /// One layer. Captured once per shape: what varies from step to step is read when it runs.
+  void forward(const dpgather::ShapeKey& shape, Stream stream, const Batch& batch) {
+    const Rows hidden = gather_.slot(shape);
+    stream.submit(
+        "attention", [=, this, ids = batch.input_ids.data(), positions = batch.positions.data(),
+                      seq_lens = batch.seq_lens.data()] {
+          const bool lens = decode_only(shape);
+          for (std::int64_t i = 0; i < hidden.rows(); ++i)
+            fill_row(ids[i], positions[i], lens ? seq_lens[i] : 0, hidden.row(i), options_.hidden);
+        });
+    tamper(Stage::produced, hidden, stream);
+    const Rows all = gather_.gather(shape, hidden, stream);
+    tamper(Stage::gathered, all, stream);
+    const Rows partial = gather_.partial_slot(shape);
+    stream.submit("ffn", [this, all, partial] { ffn_.run(all, partial); });
+    tamper(Stage::computed, partial, stream);
+    const Rows output = output_.rows(shape.local_len, options_.hidden);
+    gather_.reduce_scatter(shape, partial, output, stream);
+    tamper(Stage::returned, output, stream);
+  }
+
+  void tamper(Stage stage, Rows rows, Stream stream) {
+    if (!hooks_.tamper) return;
+    stream.submit("tamper", [this, stage, rows] { hooks_.tamper(stage, rank_, step_, rows); });
+  }
+
+  /// One sequence length a row, since a row is a request.
+  [[nodiscard]] static bool decode_only(const dpgather::ShapeKey& shape) {
+    return !is_prefill(shape.forward);
+  }
+
+  void account(const StepFacts& facts, const dpgather::ShapeKey& shape) {
+    accounting_.add(facts);
+    launched_.computed += shape.global_len;
+    if (decode_only(shape) && facts.live) {
+      launched_.decode_computed += shape.global_len;
+      launched_.decode_attention += shape.local_len;
+    }
+  }
+
+  /// Adds up over ranks what only a rank itself knows.
+  Figures collect() {
+    const dpgather::RowsMoved moved = gather_.moved();
+    std::int64_t totals[] = {checked_rows_, wrong_rows_, launched_.decode_attention,
+                             static_cast<std::int64_t>(moved.out),
+                             static_cast<std::int64_t>(moved.back)};
+    comm_.all_reduce(totals, totals, std::ssize(totals), stream_);
+    // One rank alone may have moved parts of a row.
+    const std::int64_t elements = layout_.world() * options_.hidden;
+    Figures figures = accounting_.figures();
+    figures.checked_rows = totals[0];
+    figures.wrong_rows = totals[1];
+    figures.launched = launched_;
+    figures.launched.decode_attention = totals[2] / layout_.attn_tp;
+    figures.launched.moved_out = totals[3] / elements;
+    figures.launched.moved_back = totals[4] / elements;
+    figures.graphs = graph_figures();
+    return figures;
+  }
+
+  [[nodiscard]] GraphFigures graph_figures() const {
+    const dpgather::GraphStatistics& statistics = graphs_.statistics();
+    GraphFigures figures{.keys = static_cast<std::int64_t>(graphs_.size()),
+                         .captures = static_cast<std::int64_t>(statistics.captures),
+                         .replays = static_cast<std::int64_t>(statistics.replays),
+                         .eager_steps = static_cast<std::int64_t>(statistics.eager_steps()),
+                         .eager_reasons = {}};
+    for (std::size_t i = 0; i < dpgather::eager_reasons; ++i)
+      if (statistics.eager[i] > 0)
+        figures.eager_reasons[std::string(name(static_cast<dpgather::EagerReason>(i)))] =
+            static_cast<std::int64_t>(statistics.eager[i]);
+    return figures;
+  }
+
+  /// Of everything that must be alike on all ranks.
+  [[nodiscard]] std::uint64_t fingerprint(const Trace& trace) const {
+    return dpgather::Hash{}
+        .add(gather_.fingerprint())
+        .add(capture_sizes(options_).fingerprint())
+        .add(trace.fingerprint())
+        .add(options_.serve)
+        .add(options_.chunk)
+        .add(options_.max_running)
+        .add(options_.step_ms)
+        .add(options_.speedup)
+        .add(options_.steps)
+        .add(options_.seed)
+        .value();
+  }
+
+  const Options& options_;
+  dpgather::DpLayout layout_;
+  Comm& comm_;
+  const Hooks& hooks_;
+  int rank_, dp_rank_;
+  std::int64_t max_local_;
+  RankReplay replay_;
+  FfnWeights weights_;
+  FfnShard ffn_;
+  Reference reference_;
+  dpgather::DpGather<Mode, float, Comm> gather_;
+  dpgather::StepAgreement<Control> agreement_;
+  Batch batch_;
+  dpgather::InPlace in_place_;
+  dpgather::StaticInputs<Batch> static_inputs_;
+  dpgather::Buffer<float> output_;
+  dpgather::GraphCache<dpgather::ShapeKey, dpgather::CaptureSizes, dpgather::KeepAll> graphs_;
+  Stream stream_;
+  std::int64_t step_ = -1;
+  Accounting accounting_;
+  RowFigures launched_;
+  std::int64_t checked_rows_ = 0, wrong_rows_ = 0;
+};
+
+}  // namespace serve_trace
