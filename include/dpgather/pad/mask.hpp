@@ -1,0 +1,115 @@
+// Padding rows of the global buffer: zeros, routing sentinels and a mask, from counts in memory.
+#pragma once
+
+#include <cstdint>
+
+#include <dpgather/core/config.hpp>
+#include <dpgather/core/error.hpp>
+#include <dpgather/core/rows.hpp>
+#include <dpgather/core/stream.hpp>
+
+namespace dpgather {
+
+/// Where rows exist in a global buffer of `global_len` rows: block b is the rows from `offsets[b]`
+/// to the next block, of which the first `valid[b]` exist; what follows the last block is padding.
+/// `offsets` ascend. Both arrays, `[blocks]`, are read when the work runs, so that a replayed
+/// recording sees the counts of its own step.
+struct ValidRows {
+  const std::int64_t* valid = nullptr;
+  const std::int64_t* offsets = nullptr;
+  std::int64_t blocks = 0;
+  std::int64_t global_len = 0;
+
+  [[nodiscard]] DPGATHER_HD constexpr bool contains(std::int64_t row) const {
+    // The last block that starts at or before the row; empty blocks before it share its offset.
+    std::int64_t low = 0;
+    std::int64_t high = blocks;
+    while (low < high) {
+      const std::int64_t middle = low + (high - low) / 2;
+      if (offsets[middle] <= row)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low > 0 && row - offsets[low - 1] < valid[low - 1];
+  }
+};
+
+/// Row `row` of `rows` becomes zero if it is padding. A select: a NaN times 0 would stay a NaN.
+template <class T>
+struct ZeroPadRow {
+  ValidRows valid;
+  Rows<T> rows;
+  DPGATHER_HD void operator()(std::int64_t row) const {
+    const bool keep = valid.contains(row);
+    T* data = rows.row(row);
+    for (std::int64_t j = 0; j < rows.width(); ++j) data[j] = keep ? data[j] : T{};
+  }
+};
+
+/// Expert ids of a padding row, `[K]`, become the sentinel: no expert gets the row.
+template <class I>
+struct SentinelPadRow {
+  ValidRows valid;
+  Rows<I> ids;
+  I sentinel;
+  DPGATHER_HD void operator()(std::int64_t row) const {
+    const bool keep = valid.contains(row);
+    I* data = ids.row(row);
+    for (std::int64_t k = 0; k < ids.width(); ++k) data[k] = keep ? data[k] : sentinel;
+  }
+};
+
+struct MaskRow {
+  ValidRows valid;
+  std::uint8_t* mask;
+  DPGATHER_HD void operator()(std::int64_t row) const {
+    mask[row] = valid.contains(row) ? std::uint8_t{1} : std::uint8_t{0};
+  }
+};
+
+namespace detail {
+
+inline void check_valid_rows(const ValidRows& valid, std::int64_t rows, const char* operation) {
+  const ErrorContext where{.operation = operation};
+  require(valid.blocks >= 0 && valid.global_len >= 0, where, "blocks ", valid.blocks,
+          " and global_len ", valid.global_len, " must not be negative");
+  require(valid.blocks == 0 || (valid.valid != nullptr && valid.offsets != nullptr), where,
+          "no counts given for ", valid.blocks, " blocks");
+  require(rows >= valid.global_len, where, "buffer has ", rows, " rows, global_len is ",
+          valid.global_len);
+}
+
+template <class Body>
+void submit_rows(const char* operation, std::int64_t rows, const HostStream& stream, Body body) {
+  stream.submit(operation, [rows, body] {
+    for (std::int64_t row = 0; row < rows; ++row) body(row);
+  });
+}
+
+}  // namespace detail
+
+/// Padding rows of `rows` `[global_len, H]` become zero, in place; rows that exist are unchanged.
+/// Memory of `rows` and of the counts must outlive the work, and a recording of it.
+template <class T>
+void zero_tail(const ValidRows& valid, Rows<T> rows, HostStream stream = {}) {
+  detail::check_valid_rows(valid, rows.rows(), "zero_tail");
+  detail::submit_rows("zero_tail", valid.global_len, stream, ZeroPadRow<T>{valid, rows});
+}
+
+/// Routing ids `[global_len, K]` of padding rows become `sentinel`, in place.
+template <class I>
+void fill_sentinel(const ValidRows& valid, Rows<I> ids, I sentinel = I{-1},
+                   HostStream stream = {}) {
+  detail::check_valid_rows(valid, ids.rows(), "fill_sentinel");
+  detail::submit_rows("fill_sentinel", valid.global_len, stream,
+                      SentinelPadRow<I>{valid, ids, sentinel});
+}
+
+/// `mask[row]`, `[global_len]`, is 1 where a row exists and 0 where it is padding.
+inline void row_mask(const ValidRows& valid, std::uint8_t* mask, HostStream stream = {}) {
+  detail::check_valid_rows(valid, mask == nullptr ? 0 : valid.global_len, "row_mask");
+  detail::submit_rows("row_mask", valid.global_len, stream, MaskRow{valid, mask});
+}
+
+}  // namespace dpgather

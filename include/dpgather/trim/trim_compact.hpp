@@ -1,0 +1,96 @@
+// TrimCompact: valid rows of padded per-request slots, copied one after the other.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <functional>
+#include <ranges>
+#include <type_traits>
+
+#include <dpgather/core/config.hpp>
+#include <dpgather/core/error.hpp>
+#include <dpgather/core/rows.hpp>
+#include <dpgather/core/stream.hpp>
+#include <dpgather/trim/output_rows.hpp>
+#include <dpgather/trim/trim_view.hpp>
+
+namespace dpgather {
+
+/// Numbers, one a request.
+template <class R>
+concept RequestCounts = std::ranges::contiguous_range<R> && std::ranges::sized_range<R> &&
+    std::integral<std::ranges::range_value_t<R>>;
+
+namespace detail {
+
+/// Request `r` of slots of `width` rows: its valid rows go to `out` from row `first` on.
+template <class T>
+struct CopySlot {
+  Rows<const T> slots;
+  Rows<T> out;
+  std::int64_t width;
+  DPGATHER_HD void operator()(std::int64_t r, std::int64_t valid, std::int64_t first) const {
+    for (std::int64_t k = 0; k < valid; ++k)
+      for (std::int64_t j = 0; j < out.width(); ++j) out(first + k, j) = slots(r * width + k, j);
+  }
+};
+
+template <class T>
+[[nodiscard]] bool overlap(Rows<const T> a, Rows<const T> b) {
+  if (a.size() == 0 || b.size() == 0) return false;
+  const std::less<const T*> before;
+  return before(a.row(0), b.row(b.rows() - 1) + b.width()) &&
+         before(b.row(0), a.row(a.rows() - 1) + a.width());
+}
+
+}  // namespace detail
+
+/// A TrimView that also compacts: with draft tokens, say, where each request has `width` padded
+/// rows of which its accept length are valid.
+struct TrimCompact : TrimView {
+  using TrimView::operator();
+
+  /// `slots` `[>= requests * width, H]`: request r has rows r * width up to r * width + valid[r].
+  /// `valid` `[requests]`, each 0 to width, is read here, on the host. Returns the first
+  /// sum(valid) rows of `out`, whose other rows are unchanged; nothing is written if a check fails.
+  /// `out` may not overlap `slots`. CapacityError if `out` is too short.
+  template <class T, RequestCounts Valid>
+  [[nodiscard]] Rows<std::remove_const_t<T>> operator()(
+      const OwnRows& own, Rows<T> slots, const Valid& valid, Rows<std::remove_const_t<T>> out,
+      const ErrorContext& where = {.operation = "trim"}, HostStream stream = {}) const {
+    using U = std::remove_const_t<T>;
+    const auto* counts = std::ranges::data(valid);
+    const auto requests = static_cast<std::int64_t>(std::ranges::size(valid));
+    require(!stream.capturing(), where, "compaction reads counts on the host, not in a graph");
+    require(requests == own.requests, where, requests, " valid counts given, this rank has ",
+            own.requests, " requests");
+    require(slots.rows() >= requests * own.width, where, "slots have ", slots.rows(), " rows, ",
+            requests, " requests of ", own.width, " need ", requests * own.width);
+    require(out.width() == slots.width(), where, "out has rows of ", out.width(),
+            " elements, slots of ", slots.width());
+    std::int64_t total = 0;
+    for (std::int64_t r = 0; r < requests; ++r) {
+      const auto count = static_cast<std::int64_t>(counts[r]);
+      require(count >= 0 && count <= own.width, where, "request ", r, " has ", count,
+              " valid rows, must be 0 to ", own.width);
+      total += count;
+    }
+    require<CapacityError>(total <= out.rows(), where, "out has ", out.rows(), " rows, ", total,
+                           " are valid");
+    require(!detail::overlap<U>(slots, out), where, "out overlaps slots");
+    stream.submit("trim_compact",
+                  [body = detail::CopySlot<U>{slots, out, own.width}, counts, requests] {
+                    std::int64_t first = 0;
+                    for (std::int64_t r = 0; r < requests; ++r) {
+                      const auto count = static_cast<std::int64_t>(counts[r]);
+                      body(r, count, first);
+                      first += count;
+                    }
+                  });
+    return out.slice(0, total);
+  }
+};
+
+static_assert(TrimPolicy<TrimCompact>);
+
+}  // namespace dpgather
