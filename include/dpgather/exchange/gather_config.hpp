@@ -11,7 +11,7 @@
 namespace dpgather {
 
 struct GatherConfig {
-  DpLayout layout;
+  DpLayout layout = {};
   std::int64_t hidden = 0;          ///< H, elements per row
   std::int64_t max_local_rows = 0;  ///< most rows of one DP rank in a step, before rounding
   std::int64_t max_global_rows =
@@ -32,6 +32,29 @@ struct GatherConfig {
     require(max_global_rows >= 0 && max_global_rows <= max_rows, where, "max_global_rows is ",
             max_global_rows, ", must be 0 to ", max_rows);
     require(phase >= 0, where, "phase is ", phase, ", must not be negative");
+  }
+
+  /// Throws CapacityError, on every rank of the group alike, if a step does not fit the buffers.
+  void check_plan(const Plan& plan, const ErrorContext& where) const {
+    const std::int64_t longest = max(plan.lens);
+    require<CapacityError>(longest <= max_local_rows, where, "a rank has ", longest,
+                           " rows after padding, max_local_rows is ", max_local_rows);
+    require<CapacityError>(plan.shape.global_len <= max_global_rows, where, "global len is ",
+                           plan.shape.global_len, ", max_global_rows is ", max_global_rows);
+  }
+  /// A static shape stands for itself: captured code must not look at a plan. An exact one is that
+  /// of the step.
+  void check_shape(const ShapeKey& shape, const ShapeKey& begun, bool capturing,
+                   const ErrorContext& where) const {
+    require(shape.is_static || !capturing, where, "shape ", shape,
+            " is of one step only and cannot be captured");
+    if (shape.is_static)
+      require<CapacityError>(
+          shape.local_len <= max_local_rows && shape.global_len <= max_global_rows, where, "shape ",
+          shape, " exceeds max_local_rows ", max_local_rows, " or max_global_rows ",
+          max_global_rows);
+    else
+      require(shape == begun, where, "shape is ", shape, ", begin_step was given ", begun);
   }
 };
 
