@@ -14,6 +14,7 @@
 #include <dpgather/exchange/gather_config.hpp>
 #include <dpgather/exchange/modes.hpp>
 #include <dpgather/exchange/reduction_check.hpp>
+#include <dpgather/pad/mask.hpp>
 #include <dpgather/plan/plan.hpp>
 
 namespace dpgather {
@@ -84,7 +85,7 @@ class DpGather {
       plan_exact(step, scratch_);
     const ErrorContext where{step.rank(), step.index(), "begin_step"};
     require(scratch_.shape == shape, where, "shape is ", shape, ", the step's is ", scratch_.shape);
-    check_capacity(scratch_, where);
+    config_.check_plan(scratch_, where);
     counts_.write(scratch_, stream);
     std::swap(plan_, scratch_);
     step_ = step.index();
@@ -139,6 +140,15 @@ class DpGather {
     detail::slice_own<T>(stream, counts_.view(), full, out, shape.local_len);
   }
 
+  /// Which rows of `[global_len, H]` exist, for masked GEMMs, routing (`fill_sentinel`) and masks.
+  /// Read when work runs.
+  [[nodiscard]] ValidRows valid_rows(const ShapeKey& shape) const {
+    const CountsView view = counts_.view();
+    return {.valid = view.valid,
+            .offsets = view.offsets,
+            .blocks = view.blocks,
+            .global_len = shape.global_len};
+  }
   /// Per block: valid rows, offsets and lens of this step, for masked GEMMs and routing. Fixed
   /// addresses.
   [[nodiscard]] CountsView counts() const { return counts_.view(); }
@@ -173,26 +183,8 @@ class DpGather {
         step.plan_input(config_.axis, config_.phase), step.rank(), rounding_,
         [&](const StepLoad& load) { return *mode_.choose(load, false); }, plan);
   }
-  void check_capacity(const Plan& plan, const ErrorContext& at) const {
-    const std::int64_t longest = max(plan.lens);
-    require<CapacityError>(longest <= config_.max_local_rows, at, "a rank has ", longest,
-                           " rows after padding, max_local_rows is ", config_.max_local_rows);
-    require<CapacityError>(plan.shape.global_len <= config_.max_global_rows, at, "global len is ",
-                           plan.shape.global_len, ", max_global_rows is ", config_.max_global_rows);
-  }
   void check_shape(const ShapeKey& shape, std::string_view operation, bool capturing) const {
-    require(shape.is_static || !capturing, where(operation), "shape ", shape,
-            " is of one step only and cannot be captured");
-    // A static shape stands for itself: its lens need no plan, and captured code must not look at
-    // one.
-    if (shape.is_static)
-      require<CapacityError>(
-          shape.local_len <= config_.max_local_rows && shape.global_len <= config_.max_global_rows,
-          where(operation), "shape ", shape, " exceeds max_local_rows ", config_.max_local_rows,
-          " or max_global_rows ", config_.max_global_rows);
-    else
-      require(shape == plan_.shape, where(operation), "shape is ", shape, ", begin_step was given ",
-              plan_.shape);
+    config_.check_shape(shape, plan_.shape, capturing, where(operation));
   }
   void check_rows(Rows<const T> rows, std::string_view operation, std::int64_t needed) const {
     require(rows.rows() >= needed && (rows.width() == config_.hidden || needed == 0),

@@ -59,8 +59,8 @@ class GraphCache {
   [[nodiscard]] ShapeKey select(const Step& step, Gather& gather) {
     const auto& config = gather.config();
     const Selection selection =
-        select_shape(step.plan_input(config.axis, config.phase), step.can_graph(config.phase),
-                     gather.static_transport(step), sizes_,
+        select_shape(step.plan_input(config.axis, config.phase), max(step.requests(config.phase)),
+                     step.can_graph(config.phase), gather.static_transport(step), sizes_,
                      {.local_rows = config.max_local_rows, .global_rows = config.max_global_rows});
     reason_ = selection.reason;
     return reason_ == EagerReason::none ? selection.shape : gather.exact_shape(step);
@@ -157,7 +157,8 @@ class GraphCache {
   /// The replay guard: counts that exceed what was baked would be cut off.
   static void check_fit(const Step& step, const Key& key, int phase) {
     const ShapeKey& shape = shape_of(key);
-    const std::int64_t longest = max(step.tokens(phase));
+    const std::int64_t longest =
+        std::max(max(step.tokens(phase)), max(step.requests(phase)) * shape.width);
     require<CapacityError>(longest <= shape.local_len, {step.rank(), step.index(), "GraphCache"},
                            "a rank has ", longest, " rows, the graph was captured for ",
                            shape.local_len);

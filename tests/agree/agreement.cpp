@@ -181,6 +181,18 @@ TEST_CASE("a phase that cannot be fails on every rank with value and limit") {
   });
 }
 
+TEST_CASE("draft extend may have fewer rows than its slots, never more") {
+  test::on_ranks({.dp = 2}, [](test::Rank& rank) {
+    const Step step =
+        rank.agree({.tokens = 5, .requests = 3, .forward = Forward::draft_extend, .width = 4});
+    expect(step.tokens()[0] == 5 && step.width() == 4, "accepted rows");
+  });
+  all_fail_alike<PeerError>({.dp = 2}, "draft_extend has 13 tokens", [](test::Rank& rank) {
+    rank.agreement.post(
+        {.tokens = 12 + rank.rank(), .requests = 3, .forward = Forward::draft_extend, .width = 4});
+  });
+}
+
 TEST_CASE("ranks that differ in what they run are told so, all with the same words") {
   all_fail_alike<DivergenceError>(
       {.dp = 2}, "policy fingerprint differs: rank 0 has", [](test::Rank& rank) {

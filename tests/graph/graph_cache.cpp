@@ -258,13 +258,7 @@ TEST_CASE("device work clamps a count above the captured len and status reports 
 TEST_CASE("all keys are captured before serving, largest first, and then only replayed") {
   test::on_ranks({.dp = 2}, [](test::Rank& rank) {
     Serving serving(rank);
-    std::vector<ShapeKey> keys;
-    for (const auto size : serving.graphs.sizes().values())
-      keys.push_back({.local_len = size,
-                      .global_len = 2 * size,
-                      .transport = Transport::max_len,
-                      .forward = Forward::decode,
-                      .is_static = true});
+    const auto keys = max_len_shapes(serving.graphs.sizes(), rank.layout);
     std::vector<std::int64_t> order;
     serving.graphs.capture_all(
         std::span<const ShapeKey>(keys), HostStream{}, rank.agreement,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -13,10 +14,10 @@ const CaptureSizes sizes = CaptureSizes::sglang(64);
 
 Selection select(const std::vector<std::int64_t>& counts, Transport transport = Transport::max_len,
                  Forward forward = Forward::decode, int width = 1, DpLayout layout = {},
-                 bool vote = true) {
+                 bool vote = true, std::int64_t requests = 0) {
   layout.dp = static_cast<int>(counts.size());
   return select_shape({.layout = layout, .counts = counts, .forward = forward, .width = width},
-                      vote, transport, sizes);
+                      requests, vote, transport, sizes);
 }
 
 }  // namespace
@@ -56,6 +57,12 @@ TEST_CASE("lens are whole requests and whole attention-TP slices") {
         0);
 }
 
+TEST_CASE("requests need slots even where few of their rows exist: draft extend") {
+  const auto chosen = select({5, 0}, Transport::max_len, Forward::draft_extend, 4, {}, true, 4);
+  CHECK(chosen.shape.requests() == 4);
+  CHECK(chosen.shape.local_len == 16);
+}
+
 TEST_CASE("the global len holds the fullest FFN group, so that all groups run one shape") {
   const std::vector<std::int64_t> counts{1, 1, 20, 20};
   const auto chosen =
@@ -63,6 +70,20 @@ TEST_CASE("the global len holds the fullest FFN group, so that all groups run on
   CHECK(chosen.shape.global_len == 40);
   CHECK(select(counts, Transport::max_len, Forward::decode, 1, {.ffn_dp = 2}).shape.global_len ==
         48);
+}
+
+TEST_CASE("the shapes to capture before serving are those that serving selects") {
+  for (const int width : {1, 3}) {
+    const DpLayout layout{.dp = 2, .attn_tp = 2};
+    const auto forward = width == 1 ? Forward::decode : Forward::target_verify;
+    const auto shapes = max_len_shapes(sizes, layout, forward, width);
+    CHECK(shapes.size() == sizes.values().size());
+    for (std::int64_t requests = 1; requests <= sizes.largest(); ++requests) {
+      const auto chosen =
+          select({requests * width, 0}, Transport::max_len, forward, width, {.attn_tp = 2});
+      CHECK(std::find(shapes.begin(), shapes.end(), chosen.shape) != shapes.end());
+    }
+  }
 }
 
 TEST_CASE("where no graph can run, the reason is kept") {
@@ -75,9 +96,11 @@ TEST_CASE("where no graph can run, the reason is kept") {
   CHECK(select({3, 4}, Transport::sum_len_all_gather_v).reason == EagerReason::mode_not_capturable);
   const std::vector<std::int64_t> counts{10, 10};
   const PlanInput input{.layout = {.dp = 2}, .counts = counts, .forward = Forward::decode};
-  CHECK(select_shape(input, true, std::nullopt, sizes).reason == EagerReason::mode_not_capturable);
-  CHECK(select_shape(input, true, Transport::max_len, sizes, {.local_rows = 11}).reason ==
+  CHECK(select_shape(input, 10, true, std::nullopt, sizes).reason ==
+        EagerReason::mode_not_capturable);
+  CHECK(select_shape(input, 10, true, Transport::max_len, sizes, {.local_rows = 11}).reason ==
         EagerReason::too_large);
-  CHECK(select_shape(input, true, Transport::max_len, sizes, {.local_rows = 12, .global_rows = 23})
+  CHECK(select_shape(input, 10, true, Transport::max_len, sizes,
+                     {.local_rows = 12, .global_rows = 23})
             .reason == EagerReason::too_large);
 }

@@ -40,9 +40,13 @@ inline constexpr std::int32_t confirmation = -1;
       if (phase.tokens + phase.requests + phase.logits > 0)
         return concat("an idle rank posts ", phase.tokens, " tokens, ", phase.requests,
                       " requests, ", phase.logits, " logits, must be 0");
-    } else if (has_fixed_width(phase.forward) && phase.tokens != phase.requests * phase.width) {
-      return concat(name(phase.forward), " has ", phase.tokens, " tokens, must be requests ",
-                    phase.requests, " * width ", phase.width);
+    } else if (has_fixed_width(phase.forward)) {
+      // Draft extend has up to `width` rows a request: those that were accepted.
+      const std::int64_t slots = phase.requests * phase.width;
+      const bool ragged = phase.forward == Forward::draft_extend && phase.tokens <= slots;
+      if (phase.tokens != slots && !ragged)
+        return concat(name(phase.forward), " has ", phase.tokens, " tokens, must be requests ",
+                      phase.requests, " * width ", phase.width);
     }
   }
   return std::nullopt;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include <dpgather/core/hash.hpp>
 #include <dpgather/graph/statistics.hpp>
@@ -34,12 +35,12 @@ struct ShapeLimits {
   std::int64_t global_rows = max_rows;
 };
 
-/// `input.counts` are rows of all DP ranks; `can_graph` is the vote of all ranks; `transport` is
-/// what the mode takes in a captured step. MAX_LEN's global len follows from the local one;
-/// SUM_LEN's is the size that holds the fullest FFN group. Source of rule and sizes: SGLang's CUDA
-/// graph runner, see CaptureSizes.
+/// `input.counts` are rows of all DP ranks, `requests` is the most requests of one; `can_graph` is
+/// the vote of all ranks; `transport` is what the mode takes in a captured step. MAX_LEN's global
+/// len follows from the local one; SUM_LEN's is the size that holds the fullest FFN group. Source
+/// of rule and sizes: SGLang's CUDA graph runner, see CaptureSizes.
 template <SizePolicy Sizes>
-[[nodiscard]] Selection select_shape(const PlanInput& input, bool can_graph,
+[[nodiscard]] Selection select_shape(const PlanInput& input, std::int64_t requests, bool can_graph,
                                      std::optional<Transport> transport, const Sizes& sizes,
                                      const ShapeLimits& limits = {}) {
   if (is_prefill(input.forward)) return {{}, EagerReason::prefill};
@@ -47,7 +48,7 @@ template <SizePolicy Sizes>
   const std::int64_t longest = max(input.counts);
   if (longest == 0) return {{}, EagerReason::no_rows};
   if (!transport || !graph_safe(*transport)) return {{}, EagerReason::mode_not_capturable};
-  const auto size = sizes.fit(ceil_div(longest, input.width));
+  const auto size = sizes.fit(std::max(requests, ceil_div(longest, input.width)));
   if (!size) return {{}, EagerReason::too_large};
 
   const std::int64_t align = input.alignment();
@@ -73,6 +74,28 @@ template <SizePolicy Sizes>
   if (shape.local_len > limits.local_rows || shape.global_len > limits.global_rows)
     return {{}, EagerReason::too_large};
   return {shape, EagerReason::none};
+}
+
+/// Every MAX_LEN shape that `sizes` lists, for capturing all of them before serving.
+template <class Sizes>
+requires requires(const Sizes& sizes) {
+  sizes.values();
+}
+[[nodiscard]] std::vector<ShapeKey> max_len_shapes(const Sizes& sizes, const DpLayout& layout,
+                                                   Forward forward = Forward::decode,
+                                                   std::int32_t width = 1) {
+  const std::int64_t align = PlanInput{layout, {}, forward, width}.alignment();
+  std::vector<ShapeKey> shapes;
+  for (const std::int64_t size : sizes.values()) {
+    const std::int64_t local_len = round_up(size * width, align);
+    shapes.push_back({.local_len = local_len,
+                      .global_len = local_len * layout.group_dp(),
+                      .transport = Transport::max_len,
+                      .forward = forward,
+                      .width = width,
+                      .is_static = true});
+  }
+  return shapes;
 }
 
 }  // namespace dpgather
