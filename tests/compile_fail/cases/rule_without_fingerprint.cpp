@@ -1,0 +1,8 @@
+// message: LenRule
+#include <dpgather/exchange/modes.hpp>
+
+struct Sometimes {
+  dpgather::LenMode choose(const dpgather::StepLoad&) const { return dpgather::LenMode::max_len; }
+};
+dpgather::Auto<dpgather::VolumeRule> good;
+dpgather::Auto<Sometimes> bad;  // wrong
