@@ -64,10 +64,16 @@ bool has(const std::string& text, const char* part) {
 
 TEST_CASE("a field without room is named, and no field has been touched") {
   Fixture f;
-  const std::string text = f.refusal<CapacityError>(shape_of(Forward::decode, 12));
+  const std::string text = f.refusal<CapacityError>(shape_of(Forward::decode, 11));
   CHECK(text ==
-        "[rank 1, step 17, pad] field 6 'req_pool_indices' needs 12 rows, its capacity is "
+        "[rank 1, step 17, pad] field 6 'req_pool_indices' needs 11 rows, its capacity is "
         "10");
+}
+
+TEST_CASE("a field is padded up to its last row of room") {
+  Fixture f;
+  PaddedBatch padded{f.batch, f.agreed.step(), shape_of(Forward::decode, 10), f.storage};
+  CHECK(f.batch.req_pool_indices.len == 10);
 }
 
 TEST_CASE("a vector without reserved room is a capacity error, it never reallocates") {
