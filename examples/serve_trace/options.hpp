@@ -25,7 +25,7 @@ inline constexpr std::int64_t min_hidden = 24;
 static_assert(14 * max_hidden * max_hidden <= (1 << 24));
 
 struct Options {
-  std::string trace;  ///< CSV file; empty: synthetic traffic
+  std::string trace = {};  ///< CSV file; empty: synthetic traffic
   Serve serve = Serve::mixed;
   int ranks = 8;  ///< W
   int attn_tp = 1;
@@ -42,7 +42,7 @@ struct Options {
   double rate = 5.5;             ///< of synthetic traffic, requests a second
   CommChoice comm = CommChoice::thread;
   bool dry_run = false;
-  std::string json;  ///< file; empty: none
+  std::string json = {};  ///< file; empty: none
 
   [[nodiscard]] dpgather::DpLayout layout() const { return {.dp = ranks, .attn_tp = attn_tp}; }
   [[nodiscard]] dpgather::VolumeRule volume_rule() const {

@@ -1,0 +1,129 @@
+// The program as a person starts it.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "command.hpp"
+
+using namespace serve_trace;
+using Json = nlohmann::json;
+
+namespace {
+
+/// A folder of this test run, gone with it.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "serve_trace_XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+    path_ = name;
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  ~Folder() { std::filesystem::remove_all(path_); }
+
+  [[nodiscard]] std::string file(const std::string& name) const { return path_ / name; }
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(file(name)) << text;
+    return file(name);
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+Outcome serve(const std::string& arguments) {
+  return run_command("'" + environment("SERVE_TRACE") + "' " + arguments);
+}
+
+Json json_of(const std::string& path) {
+  std::ifstream file(path);
+  return Json::parse(file);
+}
+
+const std::string small = " --requests 25 --rate 30 --chunk 512 --hidden 24 --ranks 3 ";
+
+}  // namespace
+
+TEST_CASE("bad input is one line that names it, and exit code 2") {
+  const Folder folder;
+  const std::string header = "TIMESTAMP,ContextTokens,GeneratedTokens\n";
+  const std::string missing = folder.file("missing.csv");
+  const std::string no_column = folder.write("no_column.csv", "TIMESTAMP,ContextTokens\n");
+  const std::string number =
+      folder.write("number.csv", header + "2023-01-01 00:00:00,1,1\n2023-01-01 00:00:01,many,1\n");
+  const std::string unsorted =
+      folder.write("unsorted.csv", header + "2023-01-01 00:00:01,1,1\n2023-01-01 00:00:00,1,1\n");
+  struct Case {
+    std::string arguments, says;
+  };
+  for (const Case& bad :
+       {Case{"--trace " + missing, missing + ": No such file"},
+        Case{"--trace " + no_column, no_column + ":1: column GeneratedTokens is missing"},
+        Case{"--trace " + number, number + ":3: ContextTokens is 'many'"},
+        Case{"--trace " + unsorted, unsorted + ":3: "},
+        Case{"--dry-run --trace " + unsorted, unsorted + ":3: "}, Case{"--ranks 0", "--ranks"},
+        Case{"--speedup -8", "'-8'"}, Case{"--chunk many", "'many'"},
+        Case{"--mode fastest", "'fastest' is unknown"}, Case{"--hidden 4096", "24 to 1024"},
+        Case{"--json " + folder.file("no/such/folder"), "no/such/folder"}}) {
+    const Outcome outcome = serve(bad.arguments);
+    CAPTURE(bad.arguments);
+    CAPTURE(outcome.output);
+    CHECK(outcome.exit_code == 2);
+    CHECK(outcome.says(bad.says));
+    CHECK(outcome.output.rfind("serve_trace: ", 0) == 0);
+    CHECK(std::count(outcome.output.begin(), outcome.output.end(), '\n') == 1);
+  }
+}
+
+TEST_CASE("help is printed with exit code 0") {
+  const Outcome outcome = serve("--help");
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.says("--max-running"));
+}
+
+TEST_CASE("a dry run and a run with data write the same figures, and all that are asked for") {
+  const Folder folder;
+  for (const std::string mode : {"max_len", "sum_len", "sum_len_v", "auto"})
+    for (const std::string more : {"", " --attn-tp 2 --serve decode"}) {
+      const std::string arguments = small + "--mode " + mode + more;
+      CAPTURE(arguments);
+      const Outcome data = serve(arguments + " --json " + folder.file("data.json"));
+      CAPTURE(data.output);
+      REQUIRE(data.exit_code == 0);
+      CHECK(data.says(": 0 wrong"));
+      REQUIRE(serve(arguments + " --dry-run --json " + folder.file("dry.json")).exit_code == 0);
+      Json with_data = json_of(folder.file("data.json")), dry = json_of(folder.file("dry.json"));
+      for (const char* key :
+           {"steps", "idle_steps", "live_steps", "decode_only_steps", "rows", "max_len_steps",
+            "sum_len_steps", "rows_moved", "rows_moved_back", "rows_computed", "decode_rows",
+            "decode_rows_computed", "decode_attention_rows", "graph_keys", "graph_captures",
+            "graph_replays", "eager_steps", "checked_rows", "wrong_rows"}) {
+        CAPTURE(key);
+        REQUIRE(with_data.contains(key));
+        CHECK(with_data.at(key).is_number_integer());
+        CHECK(dry.contains(key));
+      }
+      CHECK(with_data.at("checked_rows").get<std::int64_t>() ==
+            with_data.at("rows").get<std::int64_t>() *
+                with_data.at("settings").at("attn_tp").get<std::int64_t>());
+      // What a dry run cannot know.
+      for (Json* figures : {&with_data, &dry}) {
+        figures->erase("checked_rows");
+        figures->erase("seconds");
+        figures->at("settings").erase("dry_run");
+      }
+      CHECK(with_data.dump(1) == dry.dump(1));
+    }
+}
+
+TEST_CASE("no progress bar is drawn where stderr is no terminal") {
+  CHECK_FALSE(serve(small).says("\x1b["));
+}
