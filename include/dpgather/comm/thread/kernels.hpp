@@ -71,7 +71,8 @@ std::uint64_t run_call(ThreadHub& hub, int rank, std::size_t index, bool second)
   const std::int64_t count = mine.signature.count;
   std::uint64_t moved = 0;
   const auto copy = [&](T* to, const T* from, std::int64_t n) {
-    if (n > 0 && to != from) std::memcpy(static_cast<void*>(to), from, static_cast<std::size_t>(n) * sizeof(T));
+    if (n > 0 && to != from)
+      std::memcpy(static_cast<void*>(to), from, static_cast<std::size_t>(n) * sizeof(T));
     moved += static_cast<std::uint64_t>(n);
   };
   // Every rank starts with its neighbour, so that ranks do not all read the same buffer at once.

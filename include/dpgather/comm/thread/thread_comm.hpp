@@ -12,7 +12,7 @@
 #include <dpgather/comm/argument_checks.hpp>
 #include <dpgather/comm/communicator.hpp>
 #include <dpgather/comm/thread/hub.hpp>
-#include <dpgather/comm/thread/kernels.hpp>
+#include <dpgather/comm/thread/thread_rank.hpp>
 
 namespace dpgather {
 
@@ -34,7 +34,7 @@ class ThreadComm {
   static constexpr CheckLevel checks = Checks;
 
   ThreadComm(std::shared_ptr<ThreadHub> hub, int rank)
-      : state_(std::make_unique<State>(std::move(hub), rank)) {}
+      : state_(std::make_unique<detail::ThreadRank>(std::move(hub), rank)) {}
 
   [[nodiscard]] int rank() const { return state_->rank; }
   [[nodiscard]] int size() const { return state_->hub->size(); }
@@ -73,11 +73,13 @@ class ThreadComm {
   /// All calls made by `f` meet in one rendezvous.
   template <std::invocable F>
   void group(F&& f) {
-    State& state = *state_;
+    detail::ThreadRank& state = *state_;
     require(!state.grouping, state.where("group"), "groups do not nest");
     struct Grouping {
-      State& state;
-      explicit Grouping(State& s) : state(s) { state.grouping = true, state.pending.clear(); }
+      detail::ThreadRank& state;
+      explicit Grouping(detail::ThreadRank& s) : state(s) {
+        state.grouping = true, state.pending.clear();
+      }
       ~Grouping() { state.grouping = false; }
     };
     {
@@ -89,15 +91,16 @@ class ThreadComm {
     stream.hold(state.lifeline);
     // Taken by value only when recording: an eager group must not allocate.
     if (stream.capturing())
-      stream.submit(State::operation(state.pending),
-                    [s = &state, calls = Baked(state.pending)] { s->run(calls.calls); });
+      stream.submit(
+          detail::ThreadRank::operation(state.pending),
+          [s = &state, calls = detail::BakedCalls(state.pending)] { s->run(calls.calls); });
     else
       state.run(state.pending);
   }
 
   /// Collective. Ranks of one color meet in a new hub, ordered by (key, rank).
   [[nodiscard]] ThreadComm split(int color, int key) {
-    State& state = *state_;
+    detail::ThreadRank& state = *state_;
     const ErrorContext where = state.where("split");
     require(color >= 0, where, "color is ", color, ", must not be negative");
     ThreadHub& hub = *state.hub;
@@ -125,95 +128,6 @@ class ThreadComm {
   }
 
  private:
-  /// Calls with the counts they point to, as a recording keeps them.
-  struct Baked {
-    explicit Baked(const std::vector<ThreadCall>& from) : calls(from) {
-      for (ThreadCall& call : calls) {
-        call.counts = keep(call.counts);
-        call.offsets = keep(call.offsets);
-      }
-    }
-    Counts keep(Counts counts) {
-      return *values.emplace_back(
-          std::make_unique<std::vector<std::int64_t>>(counts.begin(), counts.end()));
-    }
-    std::vector<ThreadCall> calls;
-    std::vector<std::unique_ptr<std::vector<std::int64_t>>> values;
-  };
-
-  struct State {
-    State(std::shared_ptr<ThreadHub> h, int r)
-        : hub(std::move(h)), rank(r), lifeline(concat("ThreadComm of rank ", r)) {
-      require(hub != nullptr, {.rank = rank, .operation = "ThreadComm"}, "the hub is null");
-      hub->join(rank);
-    }
-    State(const State&) = delete;
-    State& operator=(const State&) = delete;
-    ~State() {
-      if (std::uncaught_exceptions() > exceptions)
-        hub->fail(concat("rank ", rank, " ended with an exception"));
-      hub->leave(rank);
-    }
-    [[nodiscard]] ErrorContext where(std::string_view operation) const {
-      return {rank, step, operation};
-    }
-
-    [[nodiscard]] static std::string_view operation(const std::vector<ThreadCall>& calls) {
-      return calls.size() == 1 ? name(calls[0].signature.op) : "group";
-    }
-
-    /// Runs `calls` (at least one) as one rendezvous.
-    void run(const std::vector<ThreadCall>& calls) {
-      const ErrorContext at = where(operation(calls));
-      hub->calls(rank).assign(calls.begin(), calls.end());
-      hub->enter(rank, at);
-      compare(at);
-      bool two_passes = false;
-      for (std::size_t i = 0; i < calls.size(); ++i) {
-        moved += detail::run_call(*hub, rank, i, false);
-        two_passes |= calls[i].signature.op == Collective::all_reduce;
-      }
-      if (two_passes) {
-        hub->rejoin();
-        for (std::size_t i = 0; i < calls.size(); ++i)
-          moved += detail::run_call(*hub, rank, i, true);
-      }
-      hub->rejoin();
-    }
-
-    /// After `enter`: every rank sees the same calls, so either none throws or all do.
-    void compare(const ErrorContext& at) {
-      const auto same = [](const ThreadCall& a, const ThreadCall& b) {
-        return a.signature == b.signature;
-      };
-      const auto& first = hub->calls(0);
-      for (int r = 1; r < hub->size(); ++r) {
-        const auto& theirs = hub->calls(r);
-        const auto difference =
-            std::mismatch(first.begin(), first.end(), theirs.begin(), theirs.end(), same);
-        if (difference.first == first.end() && difference.second == theirs.end()) continue;
-        const auto index = static_cast<std::size_t>(difference.first - first.begin());
-        const std::string text = mismatch_text(hub->size(), [&](int peer) {
-          const auto& calls = hub->calls(peer);
-          return index < calls.size() ? calls[index].signature : CallSignature{};
-        });
-        hub->rejoin();
-        hub->fail(text);
-        throw MismatchError(at, text);
-      }
-    }
-
-    std::shared_ptr<ThreadHub> hub;
-    int rank;
-    std::int64_t step = -1;
-    std::uint64_t moved = 0;
-    int exceptions = std::uncaught_exceptions();
-    bool grouping = false;
-    std::vector<ThreadCall> pending;
-    HostStream pending_stream;
-    Lifeline lifeline;
-  };
-
   template <Element T>
   void issue(CallSignature signature, const T* send, T* recv, HostStream stream) {
     signature.dtype = ElementTraits<T>::dtype;
@@ -236,7 +150,7 @@ class ThreadComm {
   }
 
   void queue(const ThreadCall& call, HostStream stream) {
-    State& state = *state_;
+    detail::ThreadRank& state = *state_;
     if (state.grouping) {
       require(state.pending.empty() || state.pending_stream.capturing() == stream.capturing(),
               state.where("group"), "a group is all captured or all eager");
@@ -247,7 +161,7 @@ class ThreadComm {
     group([&] { queue(call, stream); });
   }
 
-  std::unique_ptr<State> state_;
+  std::unique_ptr<detail::ThreadRank> state_;
 };
 
 static_assert(Communicator<ThreadComm<>>);

@@ -1,0 +1,109 @@
+// One rank of a ThreadComm: how it meets its peers and what it does when all have arrived.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <dpgather/comm/thread/hub.hpp>
+#include <dpgather/comm/thread/kernels.hpp>
+#include <dpgather/core/stream.hpp>
+
+namespace dpgather::detail {
+
+/// Calls with the counts they point to, as a recording keeps them.
+struct BakedCalls {
+  explicit BakedCalls(const std::vector<ThreadCall>& from) : calls(from) {
+    for (ThreadCall& call : calls) {
+      call.counts = keep(call.counts);
+      call.offsets = keep(call.offsets);
+    }
+  }
+  Counts keep(Counts counts) {
+    return *values.emplace_back(
+        std::make_unique<std::vector<std::int64_t>>(counts.begin(), counts.end()));
+  }
+  std::vector<ThreadCall> calls;
+  std::vector<std::unique_ptr<std::vector<std::int64_t>>> values;
+};
+
+/// Lives at one address, so that recorded calls can point to it.
+struct ThreadRank {
+  ThreadRank(std::shared_ptr<ThreadHub> h, int r)
+      : hub(std::move(h)), rank(r), lifeline(concat("ThreadComm of rank ", r)) {
+    require(hub != nullptr, {.rank = rank, .operation = "ThreadComm"}, "the hub is null");
+    hub->join(rank);
+  }
+  ThreadRank(const ThreadRank&) = delete;
+  ThreadRank& operator=(const ThreadRank&) = delete;
+  ~ThreadRank() {
+    if (std::uncaught_exceptions() > exceptions)
+      hub->fail(concat("rank ", rank, " ended with an exception"));
+    hub->leave(rank);
+  }
+  [[nodiscard]] ErrorContext where(std::string_view operation) const {
+    return {rank, step, operation};
+  }
+
+  [[nodiscard]] static std::string_view operation(const std::vector<ThreadCall>& calls) {
+    return calls.size() == 1 ? name(calls[0].signature.op) : "group";
+  }
+
+  /// Runs `calls` (at least one) as one rendezvous.
+  void run(const std::vector<ThreadCall>& calls) {
+    const ErrorContext at = where(operation(calls));
+    hub->calls(rank).assign(calls.begin(), calls.end());
+    hub->enter(rank, at);
+    compare(at);
+    bool two_passes = false;
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      moved += run_call(*hub, rank, i, false);
+      two_passes |= calls[i].signature.op == Collective::all_reduce;
+    }
+    if (two_passes) {
+      hub->rejoin();
+      for (std::size_t i = 0; i < calls.size(); ++i) moved += run_call(*hub, rank, i, true);
+    }
+    hub->rejoin();
+  }
+
+  /// After `enter`: every rank sees the same calls, so either none throws or all do.
+  void compare(const ErrorContext& at) {
+    const auto same = [](const ThreadCall& a, const ThreadCall& b) {
+      return a.signature == b.signature;
+    };
+    const auto& first = hub->calls(0);
+    for (int r = 1; r < hub->size(); ++r) {
+      const auto& theirs = hub->calls(r);
+      const auto difference =
+          std::mismatch(first.begin(), first.end(), theirs.begin(), theirs.end(), same);
+      if (difference.first == first.end() && difference.second == theirs.end()) continue;
+      const auto index = static_cast<std::size_t>(difference.first - first.begin());
+      const std::string text = mismatch_text(hub->size(), [&](int peer) {
+        const auto& calls = hub->calls(peer);
+        return index < calls.size() ? calls[index].signature : CallSignature{};
+      });
+      hub->rejoin();
+      hub->fail(text);
+      throw MismatchError(at, text);
+    }
+  }
+
+  std::shared_ptr<ThreadHub> hub;
+  int rank;
+  std::int64_t step = -1;
+  std::uint64_t moved = 0;
+  int exceptions = std::uncaught_exceptions();
+  bool grouping = false;
+  std::vector<ThreadCall> pending;
+  HostStream pending_stream;
+  Lifeline lifeline;
+};
+
+}  // namespace dpgather::detail
