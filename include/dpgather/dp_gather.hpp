@@ -14,7 +14,7 @@
 #include <dpgather/exchange/gather_config.hpp>
 #include <dpgather/exchange/modes.hpp>
 #include <dpgather/exchange/reduction_check.hpp>
-#include <dpgather/pad/mask.hpp>
+#include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/plan/plan.hpp>
 
 namespace dpgather {
@@ -142,13 +142,7 @@ class DpGather {
 
   /// Which rows of `[global_len, H]` exist, for masked GEMMs, routing (`fill_sentinel`) and masks.
   /// Read when work runs.
-  [[nodiscard]] ValidRows valid_rows(const ShapeKey& shape) const {
-    const CountsView view = counts_.view();
-    return {.valid = view.valid,
-            .offsets = view.offsets,
-            .blocks = view.blocks,
-            .global_len = shape.global_len};
-  }
+  [[nodiscard]] ValidRows valid_rows(const ShapeKey& shape) { return context().valid_rows(shape); }
   /// Per block: valid rows, offsets and lens of this step, for masked GEMMs and routing. Fixed
   /// addresses.
   [[nodiscard]] CountsView counts() const { return counts_.view(); }

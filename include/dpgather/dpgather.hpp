@@ -8,5 +8,5 @@
 #include <dpgather/comm/thread.hpp>
 #include <dpgather/dp_gather.hpp>
 #include <dpgather/graph_cache.hpp>
-#include <dpgather/pad/mask.hpp>
+#include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/padded_batch.hpp>

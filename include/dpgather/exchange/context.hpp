@@ -1,6 +1,7 @@
 // What a transport works on, and what is common to the transports.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include <dpgather/core/element.hpp>
 #include <dpgather/exchange/device_counts.hpp>
 #include <dpgather/exchange/row_ops.hpp>
+#include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/plan/plan.hpp>
 
 namespace dpgather {
@@ -41,6 +43,12 @@ struct ExchangeContext {
   [[nodiscard]] Rows<T> global_rows(const ShapeKey& shape) const {
     return {global, shape.global_len, hidden};
   }
+  [[nodiscard]] ValidRows valid_rows(const ShapeKey& shape) const {
+    return {.valid = counts.valid,
+            .offsets = counts.offsets,
+            .blocks = counts.blocks,
+            .global_len = shape.global_len};
+  }
   /// Rows of one slice: attention TP cuts a block into A of them.
   [[nodiscard]] std::int64_t slice(const ShapeKey& shape) const {
     return shape.local_len / attn_tp;
@@ -55,24 +63,18 @@ struct ExchangeContext {
 
 /// Brings `landed` to `out` and zeroes the pads of `out`. Rows of `out` beyond `local_len` are not
 /// touched.
-template <Element T>
-void settle(HostStream stream, CountsView counts, Rows<const T> landed, Rows<T> out) {
-  stream.submit("settle_rows", [counts, landed, out] {
-    const std::int64_t len = std::min(out.rows(), landed.rows());
-    select_rows(landed, out, 0, len, counts.own_valid(landed.rows()));
-  });
+template <Element T, class Stream>
+void settle(Stream stream, CountsView counts, Rows<const T> landed, Rows<T> out) {
+  launch(stream, "settle_rows", std::min(out.rows(), landed.rows()),
+         SelectOwnRow<T>{landed, out, 0, landed.rows(), counts});
 }
 
 /// Own rows of a whole `[global_len, H]` to `out`, pads zeroed.
-template <Element T>
-void slice_own(HostStream stream, CountsView counts, Rows<const T> full, Rows<T> out,
+template <Element T, class Stream>
+void slice_own(Stream stream, CountsView counts, Rows<const T> full, Rows<T> out,
                std::int64_t local_len) {
-  stream.submit("slice_own_rows", [counts, full, out, local_len] {
-    const std::int64_t len = std::min(out.rows(), local_len);
-    const std::int64_t offset = std::min(counts.own_offset(), full.rows());
-    const std::int64_t valid = std::min(counts.own_valid(local_len), full.rows() - offset);
-    select_rows(full.slice(offset, valid), out, 0, len, valid);
-  });
+  launch(stream, "slice_own_rows", std::min(out.rows(), local_len),
+         SelectFromBlock<T>{full, out, local_len, counts});
 }
 
 }  // namespace detail

@@ -25,9 +25,7 @@ struct MaxLenTransport {
     const std::int64_t first = reduce ? 0 : at.tp * slice;
     const std::int64_t count = reduce ? shape.local_len : slice;
     const Rows<T> own = slot(at, shape);
-    stream.submit("fill_slot", [input, own, first, count, counts = at.counts] {
-      select_rows(input, own, first, count, counts.own_valid(own.rows()));
-    });
+    launch(stream, "fill_slot", count, SelectOwnRow<T>{input, own, first, own.rows(), at.counts});
     const std::int64_t elements = slice * at.hidden;
     T* const own_slice = own.data() + at.tp * elements;
     if (reduce)

@@ -1,64 +1,71 @@
-// Element work of the exchanges: copy rows, zero rows. Pads are zeroed by select, never by
-// multiplying.
+// Element work of the exchanges as row bodies. Pads are zeroed by select, never by multiplying.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <cstring>
 
+#include <dpgather/core/launch.hpp>
 #include <dpgather/core/rows.hpp>
 #include <dpgather/exchange/device_counts.hpp>
 
 namespace dpgather::detail {
 
+/// Row i becomes the one of `from`, or zero: the select that all bodies come down to.
 template <class T>
-void zero_rows(Rows<T> rows) {
-  if (rows.contiguous()) {
-    if (rows.size() > 0)
-      std::memset(static_cast<void*>(rows.data()), 0,
-                  static_cast<std::size_t>(rows.size()) * sizeof(T));
-    return;
-  }
-  for (std::int64_t i = 0; i < rows.rows(); ++i)
-    std::memset(static_cast<void*>(rows.row(i)), 0,
-                static_cast<std::size_t>(rows.width()) * sizeof(T));
+DPGATHER_HD void select_row(Rows<const T> from, std::int64_t source, bool real, Rows<T> to,
+                            std::int64_t i, int lane, int lanes) {
+  if (real)
+    copy_elements(to.row(i), from.row(source), to.width(), lane, lanes);
+  else
+    zero_elements(to.row(i), to.width(), lane, lanes);
 }
 
-/// Same number of rows on both sides; a no-op where the data is there already.
+/// Rows `first` and up of `to`: those that exist on this rank come from the same row of `from`, the
+/// rest become zero. `len` is what the caller was built for.
 template <class T>
-void copy_rows(Rows<const T> from, Rows<T> to) {
-  if (from.empty() || from.data() == to.data()) return;
-  if (from.contiguous() && to.contiguous()) {
-    std::memcpy(static_cast<void*>(to.data()), from.data(),
-                static_cast<std::size_t>(to.size()) * sizeof(T));
-    return;
+struct SelectOwnRow {
+  Rows<const T> from;
+  Rows<T> to;
+  std::int64_t first;
+  std::int64_t len;
+  CountsView counts;
+  DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
+    const std::int64_t i = first + row;
+    select_row(from, i, i < counts.own_valid(len), to, i, lane, lanes);
   }
-  for (std::int64_t i = 0; i < to.rows(); ++i)
-    std::memcpy(static_cast<void*>(to.row(i)), from.row(i),
-                static_cast<std::size_t>(to.width()) * sizeof(T));
-}
+};
 
-/// Rows `[first, first + count)` of `to`: those below `valid` come from `from`, the rest become
-/// zero.
+/// As above, but row i comes from this rank's block of a global buffer.
 template <class T>
-void select_rows(Rows<const T> from, Rows<T> to, std::int64_t first, std::int64_t count,
-                 std::int64_t valid) {
-  const std::int64_t real = std::clamp<std::int64_t>(valid - first, 0, count);
-  copy_rows(from.slice(first, real), to.slice(first, real));
-  zero_rows(to.slice(first + real, count - real));
-}
-
-/// Zeroes every row of `global` that no rank has: ends of blocks, and the tail behind the last
-/// block.
-template <class T>
-void zero_pads(Rows<T> global, const CountsView& counts) {
-  std::int64_t next = 0;
-  for (std::int64_t d = 0; d < counts.blocks; ++d) {
-    const std::int64_t start = std::min(counts.offsets[d], global.rows());
-    if (start > next) zero_rows(global.slice(next, start - next));
-    next = std::max(next, start + counts.clamp(counts.valid[d], global.rows() - start));
+struct SelectFromBlock {
+  Rows<const T> global;
+  Rows<T> to;
+  std::int64_t len;
+  CountsView counts;
+  DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
+    const std::int64_t source = counts.own_offset() + row;
+    const bool real = row < counts.own_valid(len) && source < global.rows();
+    select_row(global, source, real, to, row, lane, lanes);
   }
-  zero_rows(global.slice(next, global.rows() - next));
-}
+};
+
+/// A row of the global buffer: one of this rank's slice `[tp * len / attn_tp, ...)` if `sliced`,
+/// any of this rank's if not; every other row becomes zero.
+template <class T>
+struct PlaceOwnRow {
+  Rows<const T> from;
+  Rows<T> global;
+  std::int64_t len;
+  std::int64_t tp;
+  std::int64_t attn_tp;
+  bool sliced;
+  CountsView counts;
+  DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
+    const std::int64_t i = row - counts.own_offset();
+    const std::int64_t slice = counts.lens[counts.own] / attn_tp;
+    bool real = i >= 0 && i < counts.own_valid(len);
+    if (sliced) real = real && i >= tp * slice && i < (tp + 1) * slice;
+    select_row(from, i, real, global, row, lane, lanes);
+  }
+};
 
 }  // namespace dpgather::detail

@@ -23,13 +23,13 @@ struct SumLenAllGatherVTransport {
                      Input kind, typename Comm::memory_type::stream_type stream) {
     const Rows<T> own = slot(at, shape);
     const Rows<T> global = at.global_rows(shape);
-    const std::int64_t valid = at.plan.own_valid();
     const std::int64_t slice = at.slice(shape);
     const std::int64_t elements = slice * at.hidden;
     const bool reduce = kind == Input::partial && at.attn_tp > 1;
     const T* send = input.data() + (input.empty() ? 0 : at.tp * elements);
     if (reduce || !input.contiguous()) {
-      stream.submit("fill_slot", [=] { select_rows(input, own, 0, own.rows(), valid); });
+      launch(stream, "fill_slot", own.rows(),
+             SelectOwnRow<T>{input, own, 0, own.rows(), at.counts});
       send = own.data() + at.tp * elements;
     }
     if (reduce)
@@ -37,7 +37,7 @@ struct SumLenAllGatherVTransport {
                               elements, stream);
     size_slices(at);
     at.ffn.all_gather_v(send, at.global, at.ragged.counts, at.ragged.offsets, stream);
-    stream.submit("zero_pads", [global, counts = at.counts] { zero_pads(global, counts); });
+    if (at.plan.valid_rows < shape.global_len) zero_tail(at.valid_rows(shape), global, stream);
   }
 
   template <class T, class Comm>

@@ -24,20 +24,9 @@ struct SumLenAllReduceTransport {
   static void gather(const ExchangeContext<T, Comm>& at, const ShapeKey& shape, Rows<const T> input,
                      Input kind, typename Comm::memory_type::stream_type stream) {
     const Rows<T> global = at.global_rows(shape);
-    const bool whole = kind == Input::partial || at.attn_tp == 1;
-    stream.submit("zero_and_place", [global, input, whole, tp = at.tp, attn_tp = at.attn_tp,
-                                     counts = at.counts, local_len = shape.local_len] {
-      const std::int64_t valid = counts.own_valid(local_len);
-      const std::int64_t slice = counts.lens[counts.own] / attn_tp;
-      const std::int64_t first = whole ? 0 : std::min(tp * slice, valid);
-      const std::int64_t last = whole ? valid : std::min(first + slice, valid);
-      const std::int64_t start =
-          std::clamp<std::int64_t>(counts.own_offset() + first, 0, global.rows());
-      const std::int64_t count = counts.clamp(last - first, global.rows() - start);
-      zero_rows(global.slice(0, start));
-      copy_rows(input.slice(first, count), global.slice(start, count));
-      zero_rows(global.slice(start + count, global.rows() - start - count));
-    });
+    const bool sliced = kind == Input::replicate && at.attn_tp > 1;
+    launch(stream, "zero_and_place", global.rows(),
+           PlaceOwnRow<T>{input, global, shape.local_len, at.tp, at.attn_tp, sliced, at.counts});
     at.ffn.all_reduce(static_cast<const T*>(at.global), at.global, global.size(), stream);
   }
 

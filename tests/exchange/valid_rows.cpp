@@ -6,7 +6,7 @@
 
 #include <doctest/doctest.h>
 
-#include <dpgather/pad/mask.hpp>
+#include <dpgather/exchange/valid_rows.hpp>
 
 #include "support/seed.hpp"
 

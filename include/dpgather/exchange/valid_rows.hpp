@@ -5,6 +5,7 @@
 
 #include <dpgather/core/config.hpp>
 #include <dpgather/core/error.hpp>
+#include <dpgather/core/launch.hpp>
 #include <dpgather/core/rows.hpp>
 #include <dpgather/core/stream.hpp>
 
@@ -35,15 +36,14 @@ struct ValidRows {
   }
 };
 
-/// Row `row` of `rows` becomes zero if it is padding. A select: a NaN times 0 would stay a NaN.
+/// Row `row` of `rows` becomes zero if it is padding: written, not multiplied, since NaN times 0 is
+/// NaN.
 template <class T>
 struct ZeroPadRow {
   ValidRows valid;
   Rows<T> rows;
-  DPGATHER_HD void operator()(std::int64_t row) const {
-    const bool keep = valid.contains(row);
-    T* data = rows.row(row);
-    for (std::int64_t j = 0; j < rows.width(); ++j) data[j] = keep ? data[j] : T{};
+  DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
+    if (!valid.contains(row)) detail::zero_elements(rows.row(row), rows.width(), lane, lanes);
   }
 };
 
@@ -53,18 +53,17 @@ struct SentinelPadRow {
   ValidRows valid;
   Rows<I> ids;
   I sentinel;
-  DPGATHER_HD void operator()(std::int64_t row) const {
-    const bool keep = valid.contains(row);
-    I* data = ids.row(row);
-    for (std::int64_t k = 0; k < ids.width(); ++k) data[k] = keep ? data[k] : sentinel;
+  DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
+    if (valid.contains(row)) return;
+    for (std::int64_t k = lane; k < ids.width(); k += lanes) ids(row, k) = sentinel;
   }
 };
 
 struct MaskRow {
   ValidRows valid;
   std::uint8_t* mask;
-  DPGATHER_HD void operator()(std::int64_t row) const {
-    mask[row] = valid.contains(row) ? std::uint8_t{1} : std::uint8_t{0};
+  DPGATHER_HD void operator()(std::int64_t row, int lane, int) const {
+    if (lane == 0) mask[row] = valid.contains(row) ? std::uint8_t{1} : std::uint8_t{0};
   }
 };
 
@@ -80,13 +79,6 @@ inline void check_valid_rows(const ValidRows& valid, std::int64_t rows, const ch
           valid.global_len);
 }
 
-template <class Body>
-void submit_rows(const char* operation, std::int64_t rows, const HostStream& stream, Body body) {
-  stream.submit(operation, [rows, body] {
-    for (std::int64_t row = 0; row < rows; ++row) body(row);
-  });
-}
-
 }  // namespace detail
 
 /// Padding rows of `rows` `[global_len, H]` become zero, in place; rows that exist are unchanged.
@@ -94,7 +86,7 @@ void submit_rows(const char* operation, std::int64_t rows, const HostStream& str
 template <class T>
 void zero_tail(const ValidRows& valid, Rows<T> rows, HostStream stream = {}) {
   detail::check_valid_rows(valid, rows.rows(), "zero_tail");
-  detail::submit_rows("zero_tail", valid.global_len, stream, ZeroPadRow<T>{valid, rows});
+  launch(stream, "zero_tail", valid.global_len, ZeroPadRow<T>{valid, rows});
 }
 
 /// Routing ids `[global_len, K]` of padding rows become `sentinel`, in place.
@@ -102,14 +94,13 @@ template <class I>
 void fill_sentinel(const ValidRows& valid, Rows<I> ids, I sentinel = I{-1},
                    HostStream stream = {}) {
   detail::check_valid_rows(valid, ids.rows(), "fill_sentinel");
-  detail::submit_rows("fill_sentinel", valid.global_len, stream,
-                      SentinelPadRow<I>{valid, ids, sentinel});
+  launch(stream, "fill_sentinel", valid.global_len, SentinelPadRow<I>{valid, ids, sentinel});
 }
 
 /// `mask[row]`, `[global_len]`, is 1 where a row exists and 0 where it is padding.
 inline void row_mask(const ValidRows& valid, std::uint8_t* mask, HostStream stream = {}) {
   detail::check_valid_rows(valid, mask == nullptr ? 0 : valid.global_len, "row_mask");
-  detail::submit_rows("row_mask", valid.global_len, stream, MaskRow{valid, mask});
+  launch(stream, "row_mask", valid.global_len, MaskRow{valid, mask});
 }
 
 }  // namespace dpgather
