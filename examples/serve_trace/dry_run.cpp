@@ -23,7 +23,7 @@ Figures dry_run(const Options& options, const Trace& trace, const OnStep& on_ste
     facts.live = ranks.front().live();
     if (!facts.live && dpgather::sum(counts) == 0) break;
     accounting.add(facts);
-    if (on_step) on_step(step + 1, facts.admitted);
+    if (on_step) on_step(step + 1, accounting.figures().rows);
   }
   return accounting.figures();
 }

@@ -11,6 +11,19 @@ void RowFigures::add(const Launch& launch, bool decode_only_live) {
   decode_attention += launch.attention_rows;
 }
 
+GraphFigures graph_figures(const dpgather::GraphStatistics& statistics, std::size_t keys) {
+  GraphFigures figures{.keys = static_cast<std::int64_t>(keys),
+                       .captures = static_cast<std::int64_t>(statistics.captures),
+                       .replays = static_cast<std::int64_t>(statistics.replays),
+                       .eager_steps = static_cast<std::int64_t>(statistics.eager_steps()),
+                       .eager_reasons = {}};
+  for (std::size_t i = 0; i < dpgather::eager_reasons; ++i)
+    if (statistics.eager[i] > 0)
+      figures.eager_reasons[std::string(name(static_cast<dpgather::EagerReason>(i)))] =
+          static_cast<std::int64_t>(statistics.eager[i]);
+  return figures;
+}
+
 Accounting::Accounting(const Options& options)
     : own_(options.layout(), policy_of(options), capture_sizes(options)),
       sglang_(options.layout(), sglang_policy(), capture_sizes(options)) {}

@@ -1,12 +1,14 @@
 // The figures of a run, and how steps add up to them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <set>
 #include <string>
 #include <string_view>
 
+#include <dpgather/graph/statistics.hpp>
 #include <dpgather/plan/shape_key.hpp>
 
 #include "policy.hpp"
@@ -31,6 +33,10 @@ struct GraphFigures {
   std::int64_t eager_steps = 0;
   std::map<std::string, std::int64_t> eager_reasons;  ///< steps by reason
 };
+
+/// Of what a graph cache of `keys` graphs did.
+[[nodiscard]] GraphFigures graph_figures(const dpgather::GraphStatistics& statistics,
+                                         std::size_t keys);
 
 struct Figures {
   std::int64_t requests = 0;  ///< admitted

@@ -19,9 +19,12 @@ enum class Stage : std::uint8_t {
 using Tamper =
     std::function<void(Stage stage, int rank, std::int64_t step, dpgather::Rows<float> rows)>;
 
+/// Called after each step with the steps and the token rows served so far.
+using OnStep = std::function<void(std::int64_t steps, std::int64_t rows)>;
+
 struct Hooks {
-  Tamper tamper;  ///< none: nothing is spoilt
-  std::function<void(std::int64_t steps, std::int64_t admitted)> on_step;  ///< on rank 0
+  Tamper tamper;   ///< none: nothing is spoilt
+  OnStep on_step;  ///< on rank 0
 };
 
 }  // namespace serve_trace

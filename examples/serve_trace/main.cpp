@@ -9,6 +9,7 @@
 #include "json.hpp"
 #include "launcher.hpp"
 #include "progress.hpp"
+#include "replay.hpp"
 #include "report.hpp"
 #include "serve.hpp"
 #include "synthetic.hpp"
@@ -25,10 +26,9 @@ Trace traffic(const Options& options) {
 }
 
 Figures run(const Options& options, const Trace& trace) {
-  Progress progress(options.steps, std::ssize(trace.requests));
-  const Hooks hooks{.tamper = {},
-                    .on_step = [&progress](std::int64_t steps, std::int64_t admitted) {
-                      progress.update(steps, admitted);
+  Progress progress(options.steps, rows_owed(trace, options.serve));
+  const Hooks hooks{.tamper = {}, .on_step = [&progress](std::int64_t steps, std::int64_t rows) {
+                      progress.update(steps, rows);
                     }};
   const auto start = std::chrono::steady_clock::now();
   Figures figures = options.dry_run                   ? dry_run(options, trace, hooks.on_step)

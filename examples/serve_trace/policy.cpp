@@ -39,6 +39,12 @@ CaptureSizes capture_sizes(const Options& options) {
   return CaptureSizes::sglang(std::max(options.max_running, smallest), 1, attn_tp);
 }
 
+std::int64_t max_local_rows(const Options& options) {
+  const std::int64_t chunk = options.serve == Serve::mixed ? options.chunk : 0;
+  return dpgather::round_up(
+      std::max({chunk, options.max_running, capture_sizes(options).largest()}), options.attn_tp);
+}
+
 Planner::Planner(const dpgather::DpLayout& layout, const Policy& policy, CaptureSizes sizes)
     : layout_(layout), policy_(policy), sizes_(std::move(sizes)) {}
 

@@ -41,6 +41,9 @@ struct Policy {
 /// Sizes that decode steps are captured at: the defaults up to --max-running, and at least one.
 [[nodiscard]] dpgather::CaptureSizes capture_sizes(const Options& options);
 
+/// Most rows that a DP rank can have in a step, or that a graph is launched with; a multiple of A.
+[[nodiscard]] std::int64_t max_local_rows(const Options& options);
+
 /// A step as it was, or would be, launched over all DP ranks.
 struct Launch {
   dpgather::Transport transport = dpgather::Transport::max_len;

@@ -8,19 +8,19 @@ namespace serve_trace {
 
 class Progress {
  public:
-  /// `steps` or `requests`, whichever is reached first, is the end; 0 steps: no limit.
-  Progress(std::int64_t steps, std::int64_t requests);
+  /// `steps` or `rows`, whichever is reached first, is the end; 0 steps: no limit.
+  Progress(std::int64_t steps, std::int64_t rows);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress();
 
   /// Draws at most ten times a second.
-  void update(std::int64_t steps, std::int64_t requests);
+  void update(std::int64_t steps, std::int64_t rows);
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  std::int64_t all_steps_, all_requests_;
+  std::int64_t all_steps_, all_rows_;
   bool shown_;
   bool drawn_ = false;
   Clock::time_point start_ = Clock::now();

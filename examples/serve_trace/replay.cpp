@@ -10,6 +10,13 @@ dpgather::Forward Work::forward() const {
   return decode_rows == 0 ? Forward::extend : Forward::mixed;
 }
 
+std::int64_t rows_owed(const Trace& trace, Serve serve) {
+  std::int64_t rows = 0;
+  for (const Request& request : trace.requests)
+    rows += serve == Serve::decode ? request.generated : request.context + request.generated - 1;
+  return rows;
+}
+
 RankReplay::RankReplay(const Trace& trace, const Options& options, int dp_rank)
     : trace_(&trace),
       serve_(options.serve),

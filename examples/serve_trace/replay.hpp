@@ -35,6 +35,9 @@ struct Work {
   [[nodiscard]] dpgather::Forward forward() const;
 };
 
+/// Token rows that the whole trace comes to.
+[[nodiscard]] std::int64_t rows_owed(const Trace& trace, Serve serve);
+
 class RankReplay {
  public:
   /// `trace` must outlive the replay. Request i waits on DP rank i mod `options.ranks`.

@@ -53,8 +53,10 @@ class Table {
  private:
   void row(std::string_view title, std::string_view what, std::string_view own,
            std::string_view own_ratio, std::string_view sglang, std::string_view sglang_ratio) {
-    fmt::format_to(out(), "{:<9}{:<34}{:>14}{:>7}{:>18}{:>7}\n", title, what, own, own_ratio,
-                   sglang, sglang_ratio);
+    std::string line = fmt::format("{:<9}{:<34}{:>14}{:>7}{:>18}{:>7}", title, what, own, own_ratio,
+                                   sglang, sglang_ratio);
+    line.erase(line.find_last_not_of(' ') + 1);
+    (text_ += line) += '\n';
   }
   static std::string ratio(std::int64_t rows, std::int64_t exist) {
     if (exist == 0) return "-";
@@ -126,8 +128,10 @@ void describe_checks(Table& table, const Options& options, const Figures& figure
   }
   table.line("Checks", "{} compared bit by bit with a single-rank computation: {} wrong",
              counted(figures.checked_rows, "output row"), grouped(figures.wrong_rows));
-  if (options.attn_tp > 1)
+  if (options.attn_tp > 1) {
     table.line("", "each row is checked on the {} ranks that get it", options.attn_tp);
+    table.line("", "rows moved are those between all ranks, without copies within attention TP");
+  }
   table.line(
       "", "rows moved and computed are as counted while serving: {}",
       figures.launched == figures.planned ? "equal to the plan" : "THEY DIFFER FROM THE PLAN");

@@ -1,11 +1,7 @@
 // One rank's serving loop: agree, plan, pad, gather, FFN, reduce-scatter, trim, check.
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <string>
 #include <utility>
 
 #include <dpgather/agree/agreement.hpp>
@@ -18,34 +14,11 @@
 #include "ffn.hpp"
 #include "figures.hpp"
 #include "hooks.hpp"
+#include "notice.hpp"
 #include "reference.hpp"
 #include "replay.hpp"
 
 namespace serve_trace {
-
-/// What a rank tells all others once a step, beyond its counts.
-struct Notice {
-  std::int64_t prefill_rows = 0;
-  std::int64_t idle = 0;  ///< 1: nothing waits or runs here
-
-  [[nodiscard]] dpgather::UserBytes bytes() const {
-    dpgather::UserBytes bytes{};
-    std::memcpy(bytes.data(), this, sizeof(*this));
-    return bytes;
-  }
-  [[nodiscard]] static Notice from(const dpgather::UserBytes& bytes) {
-    Notice notice;
-    std::memcpy(&notice, bytes.data(), sizeof(notice));
-    return notice;
-  }
-};
-static_assert(sizeof(Notice) == sizeof(dpgather::UserBytes));
-
-/// Most rows that a DP rank can have in a step, or that a graph is launched with.
-[[nodiscard]] inline std::int64_t max_local_rows(const Options& options) {
-  const std::int64_t mixed = options.serve == Serve::mixed ? options.chunk : 0;
-  return std::max({mixed, options.max_running, capture_sizes(options).largest()});
-}
 
 /// All arguments must outlive the loop; `comm` and `control` are of all ranks.
 template <dpgather::GatherMode Mode, dpgather::Communicator Comm, dpgather::ControlPlane Control>
@@ -59,7 +32,7 @@ class ServingLoop {
         hooks_(hooks),
         rank_(comm.rank()),
         dp_rank_(layout_.dp_rank(rank_)),
-        max_local_(dpgather::round_up(max_local_rows(options), layout_.attn_tp)),
+        max_local_(max_local_rows(options)),
         replay_(trace, options, dp_rank_),
         weights_(options.hidden, options.seed),
         ffn_(weights_, rank_, layout_.world(), max_local_ * layout_.dp),
@@ -115,7 +88,7 @@ class ServingLoop {
     else
       run_model(step, shape, work, in_place_);
     account(facts, shape);
-    if (rank_ == 0 && hooks_.on_step) hooks_.on_step(step_ + 1, facts.admitted);
+    if (rank_ == 0 && hooks_.on_step) hooks_.on_step(step_ + 1, accounting_.figures().rows);
     return true;
   }
 
@@ -191,21 +164,7 @@ class ServingLoop {
     figures.launched.decode_attention = totals[2] / layout_.attn_tp;
     figures.launched.moved_out = totals[3] / elements;
     figures.launched.moved_back = totals[4] / elements;
-    figures.graphs = graph_figures();
-    return figures;
-  }
-
-  [[nodiscard]] GraphFigures graph_figures() const {
-    const dpgather::GraphStatistics& statistics = graphs_.statistics();
-    GraphFigures figures{.keys = static_cast<std::int64_t>(graphs_.size()),
-                         .captures = static_cast<std::int64_t>(statistics.captures),
-                         .replays = static_cast<std::int64_t>(statistics.replays),
-                         .eager_steps = static_cast<std::int64_t>(statistics.eager_steps()),
-                         .eager_reasons = {}};
-    for (std::size_t i = 0; i < dpgather::eager_reasons; ++i)
-      if (statistics.eager[i] > 0)
-        figures.eager_reasons[std::string(name(static_cast<dpgather::EagerReason>(i)))] =
-            static_cast<std::int64_t>(statistics.eager[i]);
+    figures.graphs = graph_figures(graphs_.statistics(), graphs_.size());
     return figures;
   }
 

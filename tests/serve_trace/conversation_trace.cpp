@@ -14,9 +14,13 @@ using namespace serve_trace;
 
 namespace {
 
+/// In $DPGATHER_SHARED, or beside the project.
 std::string trace_path() {
   const char* const shared = std::getenv("DPGATHER_SHARED");
-  return std::string(shared != nullptr ? shared : "../shared") + "/data/azure_llm_2023_conv.csv";
+  const char* const project = std::getenv("DPGATHER_SOURCE_ROOT");
+  const std::string folder =
+      shared != nullptr ? shared : std::string(project != nullptr ? project : ".") + "/../shared";
+  return folder + "/data/azure_llm_2023_conv.csv";
 }
 
 const Trace& conversation() {

@@ -165,11 +165,7 @@ TEST_CASE("the replay equals a plain one, token by token, on random traffic") {
         }
         REQUIRE(ranks[0].live() == (plain.admitted < trace.requests.size()));
       }
-      std::int64_t owed = 0;
-      for (const Request& request : trace.requests)
-        owed +=
-            serve == Serve::decode ? request.generated : request.context + request.generated - 1;
-      CHECK(total == owed);
+      CHECK(total == rows_owed(trace, serve));
     }
 }
 

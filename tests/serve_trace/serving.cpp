@@ -132,12 +132,14 @@ TEST_CASE("sum_len_v moves the rows that exist and no others") {
 TEST_CASE("progress is told once a step, by rank 0") {
   Options options = small_options();
   const Trace trace = small_trace(4);
-  std::vector<std::int64_t> steps;
+  std::int64_t calls = 0, last_step = 0, last_rows = 0;
   const Figures figures = serve_threads(
-      options, trace,
-      {.tamper = {}, .on_step = [&](std::int64_t step, std::int64_t) { steps.push_back(step); }});
-  CHECK(static_cast<std::int64_t>(steps.size()) == figures.steps);
-  CHECK(steps.back() == figures.steps);
+      options, trace, {.tamper = {}, .on_step = [&](std::int64_t step, std::int64_t rows) {
+                         ++calls, last_step = step, last_rows = rows;
+                       }});
+  CHECK(calls == figures.steps);
+  CHECK(last_step == figures.steps);
+  CHECK(last_rows == rows_owed(trace, options.serve));
 }
 
 TEST_CASE("a rank that fails ends the run with its own error, whatever the others wait for") {
