@@ -1,9 +1,12 @@
-// Ranks are processes: MpiComm. The harness itself uses plain blocking MPI on MPI_COMM_WORLD.
+// Ranks are processes: MpiComm. The harness itself uses plain MPI on MPI_COMM_WORLD.
 #pragma once
 
 #include <chrono>
 #include <numeric>
+#include <stdexcept>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <vector>
 
 #include <dpgather/comm/mpi.hpp>
@@ -12,16 +15,30 @@
 
 namespace conformance {
 
+/// Ends a call of the harness without taking cores from ranks that work; throws after a minute.
+inline void wait_politely(MPI_Request& request, std::string_view what) {
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  for (int done = 0; done == 0;) {
+    MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+    if (done == 0 && std::chrono::steady_clock::now() > limit)
+      throw std::runtime_error(concat("not all ranks reached ", what));
+    if (done == 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+}
+
 /// The texts of all ranks one after the other, on all ranks.
 inline std::string join_texts(const std::string& mine) {
   const int size = dpgather::mpi::size_of(MPI_COMM_WORLD);
   const int length = static_cast<int>(mine.size());
   std::vector<int> lengths(static_cast<std::size_t>(size)), offsets(lengths.size());
-  MPI_Allgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, MPI_COMM_WORLD);
+  MPI_Request request = MPI_REQUEST_NULL;
+  MPI_Iallgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, MPI_COMM_WORLD, &request);
+  wait_politely(request, "the end of a test");
   std::exclusive_scan(lengths.begin(), lengths.end(), offsets.begin(), 0);
   std::string all(static_cast<std::size_t>(offsets.back() + lengths.back()), ' ');
-  MPI_Allgatherv(mine.data(), length, MPI_CHAR, all.data(), lengths.data(), offsets.data(),
-                 MPI_CHAR, MPI_COMM_WORLD);
+  MPI_Iallgatherv(mine.data(), length, MPI_CHAR, all.data(), lengths.data(), offsets.data(),
+                  MPI_CHAR, MPI_COMM_WORLD, &request);
+  wait_politely(request, "the end of a test");
   return all;
 }
 
@@ -30,12 +47,19 @@ template <class Body>
 std::string run_processes(const Body& body) {
   Findings findings;
   const int rank = dpgather::mpi::rank_of(MPI_COMM_WORLD);
+  // Barriers have a communicator of their own: a rank that fails may not come to one.
+  auto barriers = dpgather::mpi::duplicate(MPI_COMM_WORLD);
+  const auto barrier = [&] {
+    MPI_Request request = MPI_REQUEST_NULL;
+    MPI_Ibarrier(barriers.get(), &request);
+    wait_politely(request, "a barrier of the test");
+  };
   try {
-    body(Rank{rank, dpgather::mpi::size_of(MPI_COMM_WORLD), findings,
-              [] { MPI_Barrier(MPI_COMM_WORLD); }});
+    body(Rank{rank, dpgather::mpi::size_of(MPI_COMM_WORLD), findings, barrier});
   } catch (const Planned&) {
   } catch (const std::exception& error) {
     findings.expect(false, concat("threw ", error.what()));
+    static_cast<void>(barriers.release());  // a barrier may be under way for good
   }
   return join_texts(findings_of(rank, findings));
 }

@@ -109,10 +109,11 @@ inline MPI_Request mpi_start(MpiLink& link, MpiCall& call, MpiScratch& scratch,
     if (n > 0 && send != recv + call.bytes(first))
       std::memcpy(recv + call.bytes(first), send, call.bytes(n));
   };
+  // MPICH refuses a recv that is null or equal to send, even if it is to receive nothing.
   const auto result = [&]() -> void* {
-    if (!call.reduces_in_place()) return recv;
-    if (scratch.result.size() < call.bytes(call.recv_count))
-      scratch.result.resize(call.bytes(call.recv_count));
+    if (call.recv_count > 0 && !call.reduces_in_place()) return recv;
+    const std::size_t bytes = call.bytes(std::max<std::int64_t>(call.recv_count, 1));
+    if (scratch.result.size() < bytes) scratch.result.resize(bytes);
     return scratch.result.data();
   };
   switch (sig.op) {

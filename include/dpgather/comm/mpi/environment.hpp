@@ -1,8 +1,10 @@
 // MPI_Init and MPI_Finalize as one object.
 #pragma once
 
+#include <chrono>
 #include <cstdio>
 #include <exception>
+#include <thread>
 
 #include <dpgather/comm/mpi/api.hpp>
 
@@ -26,13 +28,18 @@ class MpiEnvironment {
       MPI_Finalize();
   }
 
-  /// Returns `main_of_rank()`; an exception is printed with its rank before it goes on.
+  /// Returns `main_of_rank()`. An exception is printed with its rank and ends all ranks.
   template <class Main>
-  auto run(const Main& main_of_rank) const {
+  auto run(const Main& main_of_rank) const -> decltype(main_of_rank()) {
     try {
       return main_of_rank();
     } catch (const std::exception& error) {
       std::fprintf(stderr, "rank %d: %s\n", mpi::rank_of(MPI_COMM_WORLD), error.what());
+      std::fflush(stderr);
+      // MPI_Abort kills: the rank that failed of its own accord gets a second to print why.
+      if (dynamic_cast<const PeerError*>(&error) != nullptr)
+        std::this_thread::sleep_for(std::chrono::seconds(1));
+      MPI_Abort(MPI_COMM_WORLD, 1);
       throw;
     }
   }

@@ -35,7 +35,7 @@ class MpiLink {
     }
     if (std::uncaught_exceptions() > exceptions_)
       abort(concat("rank ", rank(), " ended with an exception"));
-    mailbox_->send(MpiNotice::Kind::left, ended_, "", {});
+    mailbox_->send(MpiNotice::Kind::left, ended_, failure_, {});
     if (started_ != ended_) mailbox_->abandon_calls();
     MpiProcess::get().retire(std::move(mailbox_));
   }
@@ -136,11 +136,13 @@ class MpiLink {
   }
   void look_for_trouble(const ErrorContext& where) {
     check(where);
-    // Everything before `started_` was waited for already, in a group the last call is the one
-    // missed.
+    // No notice of our own: every rank learns of the leaver itself, and one that is in an earlier
+    // call, which the leaver took part in, must end that call well.
     const int leaver = mailbox_->left_before(started_);
     if (leaver < 0) return;
-    abort(concat("rank ", leaver, " left while others are in ", where.operation));
+    const std::string& why = mailbox_->leaver_said();
+    fail(why.empty() ? concat("rank ", leaver, " left while others are in ", where.operation)
+                     : why);
     check(where);
   }
   [[noreturn]] void time_out(const ErrorContext& where) {

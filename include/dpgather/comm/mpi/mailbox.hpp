@@ -61,6 +61,9 @@ class MpiMailbox {
     return first_left_ >= 0 && first_left_calls_ < calls ? first_left_ : -1;
   }
 
+  /// Why it left, if the communicator had failed for it; else empty.
+  [[nodiscard]] const std::string& leaver_said() const { return leaver_said_; }
+
   /// Takes what has arrived. Never waits; never throws, as destructors use it.
   void poll() noexcept {
     while (request_ != MPI_REQUEST_NULL) {
@@ -114,14 +117,15 @@ class MpiMailbox {
                 &request_);
   }
   void take() noexcept {
+    inbox_.text.back() = '\0';
     if (inbox_.kind == MpiNotice::Kind::left) {
       ++left_;
       if (first_left_ < 0 || inbox_.calls < first_left_calls_) {
         first_left_ = inbox_.rank;
         first_left_calls_ = inbox_.calls;
+        leaver_said_ = inbox_.text.data();
       }
     } else if (aborted_.empty()) {
-      inbox_.text.back() = '\0';
       aborted_ = inbox_.text.data();
     }
   }
@@ -137,7 +141,7 @@ class MpiMailbox {
   MpiNotice inbox_;
   MPI_Request request_ = MPI_REQUEST_NULL;
   std::array<Outgoing, 2> outbox_;
-  std::string aborted_;
+  std::string aborted_, leaver_said_;
   int left_ = 0;
   int first_left_ = -1;
   std::int64_t first_left_calls_ = 0;
