@@ -89,6 +89,7 @@ class DpGather {
     counts_.write(scratch_, stream);
     std::swap(plan_, scratch_);
     step_ = step.index();
+    lifeline_.set_step(step_);
     ffn_.set_step(step_);
     if (attn_) attn_->set_step(step_);
     return plan_;
@@ -156,6 +157,7 @@ class DpGather {
   [[nodiscard]] const Plan& plan() const { return plan_; }
   [[nodiscard]] RowsMoved moved() const { return moved_; }
   [[nodiscard]] const GatherConfig& config() const { return config_; }
+  [[nodiscard]] const Lifeline& lifeline() const { return lifeline_; }
   [[nodiscard]] std::uint64_t fingerprint() const {
     return Hash{}
         .add(mode_.fingerprint())
@@ -176,6 +178,7 @@ class DpGather {
     make_plan(
         step.plan_input(config_.axis, config_.phase), step.rank(), rounding_,
         [&](const StepLoad& load) { return *mode_.choose(load, false); }, plan);
+    plan.shape.step = step.index();
   }
   void check_shape(const ShapeKey& shape, std::string_view operation, bool capturing) const {
     config_.check_shape(shape, plan_.shape, capturing, where(operation));

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,22 +19,13 @@
 #include <dpgather/agree/step.hpp>
 #include <dpgather/core/error.hpp>
 #include <dpgather/graph/eviction.hpp>
+#include <dpgather/graph/graph_key.hpp>
 #include <dpgather/graph/host_graphs.hpp>
 #include <dpgather/graph/select.hpp>
 #include <dpgather/graph/statistics.hpp>
 #include <dpgather/plan/capture_sizes.hpp>
 
 namespace dpgather {
-
-/// A key of your own holds the ShapeKey in `shape` besides what else is baked (say a LoRA variant).
-/// It must be the same on all ranks: make it from the step's user bytes, not from what this rank
-/// alone knows.
-template <class K>
-concept GraphKey = std::equality_comparable<K> && std::copyable<K> && requires(const K& key) {
-  { std::hash<K>{}(key) } -> std::same_as<std::size_t>;
-} &&(std::same_as<K, ShapeKey> || requires(const K& key) {
-  { key.shape } -> std::convertible_to<ShapeKey>;
-});
 
 /// One per rank; all ranks make the same calls. One cache wraps the whole model. Captured work
 /// reads what varies from fixed addresses (DpGather's counts, StaticInputs) and bakes everything
@@ -63,6 +55,7 @@ class GraphCache {
                      step.can_graph(config.phase), gather.static_transport(step), sizes_,
                      {.local_rows = config.max_local_rows, .global_rows = config.max_global_rows});
     reason_ = selection.reason;
+    gather_ = gather.lifeline().hold();
     return reason_ == EagerReason::none ? selection.shape : gather.exact_shape(step);
   }
 
@@ -74,11 +67,13 @@ class GraphCache {
   void run(const Step& step, const Key& key, stream_type stream, Agreement& agreement, Body&& body,
            int phase = 0) {
     const ErrorContext where{step.rank(), step.index(), "GraphCache"};
+    if (shape_of(key).is_static) check_fit(step, key, phase);
+    check_begun(where);
+    const StateReport<Agreement> report{*this, agreement};
     if (!shape_of(key).is_static) {
       note_eager(std::exchange(reason_, EagerReason::caller));
       return body(key, stream);
     }
-    check_fit(step, key, phase);
     require(!running_, where, "a graph is running already; one execution at a time");
     if (!failed_.contains(key) && !graphs_.contains(key)) capture(key, stream, agreement, body);
     if (failed_.contains(key)) {
@@ -86,7 +81,7 @@ class GraphCache {
       return body(key, stream);
     }
     const Running running{running_};
-    Backend::launch(graphs_.at(key), stream);
+    Backend::launch(graphs_.at(key), stream, where);
     note_use(step, key, phase);
   }
 
@@ -123,14 +118,26 @@ class GraphCache {
   }
   void note_eager(EagerReason reason) { ++statistics_.eager[static_cast<std::size_t>(reason)]; }
 
-  /// Drops every graph: a communicator was re-created or a buffer moved. Call it on all ranks in
-  /// the same step.
-  void invalidate() {
+  /// Drops every graph: a communicator was re-created or a buffer moved. Call it on all ranks in the
+  /// same step: the next agreement throws DivergenceError where caches differ.
+  template <class Agreement>
+  void invalidate(Agreement& agreement) {
     graphs_.clear();
     noted_.clear();
     failed_.clear();
     ++generation_;
     ++statistics_.invalidations;
+    agreement.set_state(state());
+  }
+  /// Of what was captured, failed and dropped so far; the same on all ranks.
+  [[nodiscard]] std::uint64_t state() const {
+    return Hash{}
+        .add(generation_)
+        .add(statistics_.captures)
+        .add(statistics_.failed_captures)
+        .add(statistics_.evictions)
+        .add(size())
+        .value();
   }
   [[nodiscard]] std::uint64_t generation() const { return generation_; }
   [[nodiscard]] const GraphStatistics& statistics() const { return statistics_; }
@@ -147,13 +154,20 @@ class GraphCache {
     explicit Running(bool& f) : flag(f) { flag = true; }
     ~Running() { flag = false; }
   };
-  [[nodiscard]] static const ShapeKey& shape_of(const Key& key) {
-    if constexpr (std::same_as<Key, ShapeKey>)
-      return key;
-    else
-      return key.shape;
+  /// Posts the state with the next step, whatever happens in this one.
+  template <class Agreement>
+  struct StateReport {
+    const GraphCache& cache;
+    Agreement& agreement;
+    ~StateReport() { agreement.set_state(cache.state()); }
+  };
+  /// The gather that selected must have begun this step, or old counts would be used.
+  void check_begun(const ErrorContext& where) const {
+    const auto gather = gather_.lock();
+    if (!gather) return;
+    require(gather->step == where.step, where, gather->name, " began step ", gather->step,
+            ", not this one: call begin_step every step, before run");
   }
-
   /// The replay guard: counts that exceed what was baked would be cut off.
   static void check_fit(const Step& step, const Key& key, int phase) {
     const ShapeKey& shape = shape_of(key);
@@ -212,6 +226,7 @@ class GraphCache {
   std::unordered_set<Key> noted_;  // captured by the engine itself
   GraphStatistics statistics_;
   std::string last_failure_;
+  std::weak_ptr<const Lifeline::State> gather_;
   EagerReason reason_ = EagerReason::caller;
   std::uint64_t generation_ = 0;
   bool running_ = false;

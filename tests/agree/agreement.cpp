@@ -316,6 +316,29 @@ TEST_CASE("post and wait alternate") {
   });
 }
 
+TEST_CASE("a long reason is cut with dots, and errors of the control plane say which step") {
+  test::on_ranks({.dp = 2}, [](test::Rank& rank) {
+    const std::string reason(1000, 'x');
+    if (rank.rank() == 1)
+      rank.agreement.post_failure(reason);
+    else
+      rank.agreement.post(decode(1));
+    try {
+      (void)rank.agreement.wait();
+      expect(false, "no error");
+    } catch (const PeerError& error) {
+      expect(error.detail().size() > 300 && error.detail().ends_with("xxx..."), error.detail());
+    }
+  });
+  CHECK_THROWS_WITH_AS(test::on_ranks({.dp = 2},
+                                      [](test::Rank& rank) {
+                                        (void)rank.agree(decode(1));
+                                        if (rank.rank() == 1) return;
+                                        (void)rank.agree(decode(1));
+                                      }),
+                       doctest::Contains("[rank 0, step 1, agreement]"), PeerError);
+}
+
 TEST_CASE("a rank that leaves before it posts frees the others") {
   CHECK_THROWS_WITH_AS(test::on_ranks({.dp = 2},
                                       [](test::Rank& rank) {

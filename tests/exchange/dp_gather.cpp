@@ -266,7 +266,7 @@ TEST_CASE(
     const Step longer = rank.agree(rows_of(rank.rank() == 0 ? 9 : 1));
     expect(error_of<CapacityError>([&] {
              gather.begin_step(longer, gather.exact_shape(longer), HostStream{});
-           }) == "a rank has 9 rows after padding, max_local_rows is 8",
+           }) == "DP rank 0 has 9 rows, 9 after padding, max_local_rows is 8",
            "local");
     const Step more = rank.agree(rows_of(7));
     expect(error_of<CapacityError>([&] {
@@ -307,6 +307,20 @@ TEST_CASE("rows of the wrong shape are refused with both shapes in the text") {
     other.local_len = 7;
     refused([&] { s.gather.gather(other, Rows<const float>(data.data(), 7, H), stream); },
             "begin_step was given");
+  });
+}
+
+TEST_CASE("an exact shape is of its step: a later step with the same lens must begin too") {
+  test::on_ranks({.dp = 2}, [](test::Rank& rank) {
+    Step1<MaxLen> s(rank, {4, 2});
+    const Step next = rank.agree(rows_of(rank.dp() == 0 ? 4 : 3));
+    const ShapeKey shape = s.gather.exact_shape(next);
+    expect(shape.local_len == s.shape.local_len && shape.global_len == s.shape.global_len,
+           "same lens");
+    const auto data = rows(rank.dp(), 4);
+    const auto text = error_of<InvalidArgument>(
+        [&] { s.gather.gather(shape, Rows<const float>(data.data(), 4, H), HostStream{}); });
+    expect(text.find("of step 1, begin_step was given") != std::string::npos, text);
   });
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -189,6 +190,69 @@ TEST_CASE("begin_step inside a capture is refused: counts would be baked") {
   });
 }
 
+TEST_CASE("a step that was not begun is refused instead of served with old counts") {
+  test::on_ranks({.dp = 2}, [](test::Rank& rank) {
+    Serving serving(rank);
+    (void)serving.serve(2);
+    const auto body = [](const ShapeKey&, HostStream) {};
+    for (const std::int64_t n : {2, 40}) {  // a graph that is there, and an eager step
+      const Step step = rank.agree(decode(n));
+      const ShapeKey shape = serving.graphs.select(step, serving.gather);
+      try {
+        serving.graphs.run(step, shape, HostStream{}, rank.agreement, body);
+        expect(false, "ran with the counts of an older step");
+      } catch (const InvalidArgument& error) {
+        expect(error.detail().find("began step 0, not this one") != std::string::npos,
+               error.detail());
+      }
+    }
+  });
+}
+
+TEST_CASE("begin_step inside the body is found at the first replay, whatever stream it was given") {
+  test::on_ranks({.dp = 1}, [](test::Rank& rank) {
+    DpGather<MaxLen> head(rank.comm, {.layout = rank.layout, .hidden = 1, .max_local_rows = 16});
+    Serving serving(rank);
+    std::vector<float> rows(16);
+    Step step;
+    const auto body = [&](const ShapeKey& key, HostStream stream) {
+      head.begin_step(step, key, HostStream{});  // runs at capture, never again
+      (void)head.gather(key, Rows<const float>(rows.data(), key.local_len, 1), stream);
+    };
+    std::string text;
+    for (int i = 0; i < 2; ++i) {
+      step = rank.agree(decode(3));
+      const ShapeKey shape = serving.graphs.select(step, serving.gather);
+      serving.gather.begin_step(step, shape, HostStream{});
+      try {
+        serving.graphs.run(step, shape, HostStream{}, rank.agreement, body);
+      } catch (const GraphError& error) {
+        text = error.what();
+      }
+    }
+    expect(text.find("[rank 0, step 1, GraphCache] DpGather of rank 0 began step 0") == 0, text);
+  });
+}
+
+TEST_CASE("caches that differ between ranks are a divergence at the next agreement, not a hang") {
+  std::atomic<int> caught = 0;
+  CHECK_THROWS_AS(
+      test::on_ranks({.dp = 2},
+                     [&](test::Rank& rank) {
+                       Serving serving(rank);
+                       (void)serving.serve(4);
+                       if (rank.rank() == 1) serving.graphs.invalidate(rank.agreement);
+                       try {
+                         (void)serving.serve(4);
+                       } catch (const DivergenceError& error) {
+                         caught += error.detail().find("state of the graph cache differs") == 0;
+                         throw;
+                       }
+                     }),
+      DivergenceError);
+  CHECK(caught == 2);
+}
+
 TEST_CASE("an exact shape cannot be captured") {
   test::on_ranks({.dp = 1}, [](test::Rank& rank) {
     Serving serving(rank);
@@ -278,7 +342,7 @@ TEST_CASE("invalidate drops every graph and they are captured anew") {
   test::on_ranks({.dp = 2}, [](test::Rank& rank) {
     Serving serving(rank);
     (void)serving.serve(4);
-    serving.graphs.invalidate();
+    serving.graphs.invalidate(rank.agreement);
     expect(serving.graphs.size() == 0 && serving.graphs.generation() == 1, "still there");
     expect(serving.serve(4, 7) == expected({4, 4}, 7) && serving.body_calls == 2, "captured anew");
   });
@@ -337,7 +401,7 @@ TEST_CASE(
     expect(graphs.statistics().captures == 1 && graphs.statistics().replays == 4, "statistics");
     const Step step = rank.agree(decode(3));
     const ShapeKey shape = graphs.select(step, serving.gather);
-    graphs.invalidate();
+    graphs.invalidate(rank.agreement);
     try {
       graphs.note_replay(step, shape);
       expect(false, "an invalidated graph was let through");
@@ -392,6 +456,7 @@ TEST_CASE("a key of one's own and an eviction policy of one's own") {
       rank.agreement.post(decode(2), user);
       const Step step = rank.agreement.wait();
       const LoraKey key{graphs.select(step, gather), static_cast<int>(step.user(0)[0])};
+      gather.begin_step(step, key.shape, HostStream{});
       graphs.run(step, key, HostStream{}, rank.agreement,
                  [&](const LoraKey& k, HostStream) { bodies += 1 + 0 * k.variant; });
     }
@@ -409,6 +474,7 @@ TEST_CASE("keys that differ between ranks are a divergence when they are capture
                        GraphCache<LoraKey> graphs(CaptureSizes::sglang(8));
                        const Step step = rank.agree(decode(2));
                        const LoraKey key{graphs.select(step, gather), rank.rank()};
+                       gather.begin_step(step, key.shape, HostStream{});
                        graphs.run(step, key, HostStream{}, rank.agreement,
                                   [](const LoraKey&, HostStream) {});
                      }),
@@ -420,6 +486,7 @@ TEST_CASE("a graph that starts another is refused: one execution at a time") {
     Serving serving(rank);
     const Step step = rank.agree(decode(2));
     const ShapeKey shape = serving.graphs.select(step, serving.gather);
+    serving.gather.begin_step(step, shape, HostStream{});
     std::string text;
     const auto body = [&](const ShapeKey&, HostStream stream) {
       stream.submit("nested", [&] {

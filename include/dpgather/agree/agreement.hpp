@@ -118,6 +118,8 @@ class StepAgreement {
   [[nodiscard]] std::int64_t next_step() const { return next_; }
   [[nodiscard]] Control& control() const { return control_; }
   void set_policy(std::uint64_t policy) { config_.policy = policy; }
+  /// Whatever must have evolved alike on all ranks (GraphCache sets it); compared from the next `post` on.
+  void set_state(std::uint64_t state) { state_ = state; }
 
  private:
   [[nodiscard]] ErrorContext where(std::string_view operation) const {
@@ -128,6 +130,7 @@ class StepAgreement {
     record.rank = control_.rank();
     record.step = step;
     record.policy = config_.policy ^ layout_.fingerprint();
+    record.state = state_;
     return record;
   }
   void send(const detail::StepRecord& record) {
@@ -135,13 +138,21 @@ class StepAgreement {
     control_.post(std::as_bytes(std::span(&record, 1)));
     posted_ = true;
   }
+  /// A control plane knows no steps: its errors get this one's.
   void receive(std::vector<detail::StepRecord>& records) {
-    control_.wait(std::as_writable_bytes(std::span(records)));
+    try {
+      control_.wait(std::as_writable_bytes(std::span(records)));
+    } catch (const PeerError& error) {
+      throw PeerError(where("agreement"), error.detail());
+    } catch (const TimeoutError& error) {
+      throw TimeoutError(where("agreement"), error.detail());
+    }
   }
 
   Control& control_;
   DpLayout layout_;
   AgreementConfig config_;
+  std::uint64_t state_ = 0;
   std::int64_t next_ = 0;
   bool posted_ = false;
   bool received_ahead_ = false;

@@ -74,6 +74,7 @@ inline void check_alignment(std::span<const StepRecord> records, std::int32_t ph
                              theirs.magic, ", expected ", StepRecord::expected_magic);
     differ("step", first.step, theirs.step);
     differ("policy fingerprint", first.policy, theirs.policy);
+    differ("state of the graph cache", first.state, theirs.state);
     const auto kind = [](const StepRecord& record) { return record.phases == confirmation; };
     require<DivergenceError>(kind(theirs) == (phases == confirmation), where, "rank ", theirs.rank,
                              kind(theirs) ? " ends a capture" : " posts a step", ", others do not");

@@ -39,15 +39,17 @@ struct StepRecord {
   std::int32_t rank = 0;
   std::int64_t step = 0;
   std::uint64_t policy = 0;
+  std::uint64_t state = 0;
   std::int32_t phases = 0;
   std::int32_t failed = 0;
   std::array<Phase, max_phases> phase{};
   UserBytes user{};
-  std::array<char, 104> message{};
+  std::array<char, 360> message{};
 
   void set_message(std::string_view text) {
     const std::size_t n = std::min(text.size(), message.size() - 1);
     std::memcpy(message.data(), text.data(), n);
+    if (n < text.size()) std::memcpy(message.data() + n - 3, "...", 3);
     message[n] = '\0';
   }
 };

@@ -22,11 +22,10 @@ namespace dpgather {
 /// |---|---|---|---|
 /// | all_gather(send, recv, count, s) | [count] | [size * count] | send == recv + rank * count |
 /// | all_reduce(send, recv, count, s) | [count] | [count] | send == recv |
-/// | reduce_scatter(send, recv, count, s) | [size * count] | [count] | recv == send + rank * count
-/// | | broadcast(data, count, root, s) | [count] on root | [count] | always | | all_gather_v(send,
-/// recv, counts, offsets, s) | [counts[rank]] | block i at offsets[i] | send == recv +
-/// offsets[rank] | | reduce_scatter_v(send, recv, counts, offsets, s) | block i at offsets[i] |
-/// [counts[rank]] | recv == send + offsets[rank] |
+/// | reduce_scatter(send, recv, count, s) | [size * count] | [count] | recv == send + rank * count |
+/// | broadcast(data, count, root, s) | [count] on root | [count] | always |
+/// | all_gather_v(send, recv, counts, offsets, s) | [counts[rank]] | block i at offsets[i] | send == recv + offsets[rank] |
+/// | reduce_scatter_v(send, recv, counts, offsets, s) | block i at offsets[i] | [counts[rank]] | recv == send + offsets[rank] |
 ///
 /// Every rank makes the same calls in the same order. Results are there in stream order; on a
 /// capturing stream the call is recorded with its arguments (counts too) and runs at replay. Zero

@@ -19,9 +19,10 @@ class Lifeline {
   struct State {
     bool alive = true;
     std::string name;
+    std::int64_t step = -1;  ///< that the object is set up for; negative if it has no steps
   };
   explicit Lifeline(std::string name)
-      : state_(std::make_shared<State>(State{true, std::move(name)})) {}
+      : state_(std::make_shared<State>(State{true, std::move(name), -1})) {}
   Lifeline(Lifeline&&) noexcept = default;
   Lifeline& operator=(Lifeline&&) = delete;
   /// A live graph over a dead object is reported, not thrown: destructors cannot.
@@ -33,6 +34,7 @@ class Lifeline {
                                     " captured graphs hold it; destroy graphs first");
     destructor_error_handler()(text.c_str());
   }
+  void set_step(std::int64_t step) { state_->step = step; }
   [[nodiscard]] long holders() const { return state_.use_count() - 1; }
   [[nodiscard]] std::shared_ptr<const State> hold() const { return state_; }
 
@@ -54,10 +56,16 @@ class Recording {
       if (held == lifeline.hold()) return;
     held_.push_back(lifeline.hold());
   }
-  void replay() const {
-    for (const auto& held : held_)
-      require<GraphError>(held->alive, {.operation = "replay"}, held->name,
+  /// Refuses if something it holds is gone, or is set up for another step than `where` says.
+  void replay(const ErrorContext& where = {.operation = "replay"}) const {
+    for (const auto& held : held_) {
+      require<GraphError>(held->alive, where, held->name,
                           ", which this graph holds, was destroyed");
+      require<GraphError>(
+          where.step < 0 || held->step < 0 || held->step == where.step, where, held->name,
+          " began step ", held->step,
+          ", not this one: call begin_step every step, before the graph and not inside it");
+    }
     for (const auto& node : nodes_) node->run();
   }
   [[nodiscard]] std::size_t size() const { return nodes_.size(); }

@@ -1,6 +1,8 @@
 // What a gather is set up with, and what it counts.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include <dpgather/core/error.hpp>
@@ -36,9 +38,14 @@ struct GatherConfig {
 
   /// Throws CapacityError, on every rank of the group alike, if a step does not fit the buffers.
   void check_plan(const Plan& plan, const ErrorContext& where) const {
-    const std::int64_t longest = max(plan.lens);
-    require<CapacityError>(longest <= max_local_rows, where, "a rank has ", longest,
-                           " rows after padding, max_local_rows is ", max_local_rows);
+    const auto longest = std::max_element(plan.lens.begin(), plan.lens.end());
+    const auto block = static_cast<std::size_t>(longest - plan.lens.begin());
+    const auto fullest = static_cast<std::size_t>(
+        std::max_element(plan.valid.begin(), plan.valid.end()) - plan.valid.begin());
+    require<CapacityError>(*longest <= max_local_rows, where, "DP rank ",
+                           layout.group_first_dp(plan.rank) + static_cast<std::int64_t>(fullest),
+                           " has ", plan.valid[fullest], " rows, ", plan.lens[block],
+                           " after padding, max_local_rows is ", max_local_rows);
     require<CapacityError>(plan.shape.global_len <= max_global_rows, where, "global len is ",
                            plan.shape.global_len, ", max_global_rows is ", max_global_rows);
   }

@@ -15,7 +15,7 @@ template <class B>
 concept GraphBackend = requires(typename B::stream_type stream, const typename B::graph_type& graph,
                                 void (*body)(typename B::stream_type)) {
   { B::capture(stream, body) } -> std::same_as<typename B::graph_type>;
-  B::launch(graph, stream);
+  B::launch(graph, stream, ErrorContext{});
 };
 
 struct HostGraphs {
@@ -31,7 +31,10 @@ struct HostGraphs {
     body(HostStream(*recording));
     return recording;
   }
-  static void launch(const graph_type& graph, HostStream) { graph->replay(); }
+  /// `where` labels errors and says which step it is.
+  static void launch(const graph_type& graph, HostStream, const ErrorContext& where) {
+    graph->replay(where);
+  }
 };
 
 static_assert(GraphBackend<HostGraphs>);

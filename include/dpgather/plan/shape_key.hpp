@@ -47,6 +47,7 @@ struct ShapeKey {
   Forward forward = Forward::idle;
   std::int32_t width = 1;  ///< rows per request
   bool is_static = false;
+  std::int64_t step = -1;  ///< of an exact shape that a gather made, so that a stale one is known
 
   /// Requests that fit `local_len`.
   [[nodiscard]] constexpr std::int64_t requests() const { return local_len / width; }
@@ -59,11 +60,13 @@ struct ShapeKey {
         .add(forward)
         .add(width)
         .add(is_static)
+        .add(step)
         .value();
   }
   [[nodiscard]] std::string to_string() const {
     return concat(name(transport), " ", name(forward), " local_len ", local_len, " global_len ",
-                  global_len, " width ", width, is_static ? " static" : " exact");
+                  global_len, " width ", width, is_static ? " static" : " exact",
+                  step >= 0 ? concat(" of step ", step) : "");
   }
   friend constexpr auto operator<=>(const ShapeKey&, const ShapeKey&) = default;
 };

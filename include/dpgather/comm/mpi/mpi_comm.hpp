@@ -31,15 +31,12 @@ namespace dpgather {
 /// - One thread a rank uses it. Eager calls are done when they return.
 /// - Sums are in the order that MPI takes; 16-bit floats add in float and round after each pair.
 /// - A buffer has at most 2^31 - 1 elements, else InvalidArgument before anything moves.
-/// - reduce_scatter in place costs one copy of the result, reduce_scatter_v with blocks that are
-/// not
-///   end to end in rank order one copy of the blocks, in memory that is kept.
-/// - A failure (abort, a peer that left, deadline, MPI error) is final: PeerError ever after. MPI
-/// cannot
-///   cancel a collective: below CheckLevel::communicating, where ranks start to move data without
-///   having met, keep the buffers of the failed call alive until the process ends.
-/// - Destroying it while an exception unwinds aborts it, which frees the peers. Destroy graphs
-/// first.
+/// - reduce_scatter in place costs one copy of the result; reduce_scatter_v with blocks that are not end to end
+///   in rank order costs one copy of the blocks, in memory that is kept.
+/// - A failure (abort, a peer that left, deadline, MPI error) is final: PeerError ever after. MPI cannot cancel a
+///   collective: below CheckLevel::communicating, where ranks start to move data without having met, keep the
+///   buffers of the failed call alive until the process ends.
+/// - Destroying it while an exception unwinds aborts it, which frees the peers. Destroy graphs first.
 template <CheckLevel Checks = static_cast<CheckLevel>(DPGATHER_CHECKS)>
 class MpiComm {
  public:
