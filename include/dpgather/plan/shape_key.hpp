@@ -69,6 +69,8 @@ struct ShapeKey {
                   step >= 0 ? concat(" of step ", step) : "");
   }
   friend constexpr auto operator<=>(const ShapeKey&, const ShapeKey&) = default;
+  // Implied by the line above, but nvcc then declares it without defining it.
+  friend constexpr bool operator==(const ShapeKey&, const ShapeKey&) = default;
 };
 
 }  // namespace dpgather
