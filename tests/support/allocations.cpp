@@ -34,12 +34,19 @@ std::uint64_t allocations_of_all_threads() noexcept {
 
 }  // namespace support
 
-// The other forms of new and delete call these by default.
+// Forms for arrays call these. Those that do not throw would too, but a sanitizer brings its own.
 void* operator new(std::size_t bytes) {
   return counted(bytes, 0);
 }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return counted(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return counted(bytes, 0);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
 }
 void operator delete(void* data) noexcept {
   std::free(data);

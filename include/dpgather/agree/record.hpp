@@ -1,7 +1,6 @@
 // What ranks tell each other once a step: one fixed-size record.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -47,8 +46,7 @@ struct StepRecord {
   std::array<char, 360> message{};
 
   void set_message(std::string_view text) {
-    const std::size_t n = std::min(text.size(), message.size() - 1);
-    std::memcpy(message.data(), text.data(), n);
+    const std::size_t n = text.copy(message.data(), message.size() - 1);
     if (n < text.size()) std::memcpy(message.data() + n - 3, "...", 3);
     message[n] = '\0';
   }

@@ -54,9 +54,7 @@ class Board {
   void fail(std::string_view reason) {
     std::uint32_t expected = 0;
     if (!failing_.compare_exchange_strong(expected, 1)) return;
-    const std::size_t n = std::min(reason.size(), sizeof(reason_) - 1);
-    std::memcpy(reason_, reason.data(), n);
-    reason_[n] = '\0';
+    reason_[reason.copy(reason_, sizeof(reason_) - 1)] = '\0';
     failed_.store(1, std::memory_order_release);
     wake_all(arrivals_);
   }

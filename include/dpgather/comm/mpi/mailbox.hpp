@@ -1,12 +1,10 @@
 // The side channel of an MPI communicator: "I abort, because" and "I leave".
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -79,8 +77,7 @@ class MpiMailbox {
     Outgoing& box = outbox_[static_cast<std::size_t>(kind)];
     if (!box.requests.empty() || size_ == 1) return;
     box.notice = {.kind = kind, .rank = rank_, .calls = calls};
-    std::memcpy(box.notice.text.data(), text.data(),
-                std::min(text.size(), box.notice.text.size() - 1));
+    text.copy(box.notice.text.data(), box.notice.text.size() - 1);
     for (int peer = 0; peer < size_; ++peer) {
       if (peer == rank_) continue;
       MPI_Request request = MPI_REQUEST_NULL;
