@@ -61,9 +61,7 @@ inline void reserve(AgreedStep& step, const DpLayout& layout) {
 }
 
 /// Every rank is at the same step with the same policies; throws DivergenceError naming both sides.
-inline void check_alignment(std::span<const StepRecord> records, std::int32_t phases,
-                            const ErrorContext& where) {
-  const StepRecord& mine = records[static_cast<std::size_t>(where.rank)];
+inline void check_alignment(std::span<const StepRecord> records, const ErrorContext& where) {
   for (const StepRecord& first = records[0]; const StepRecord& theirs : records) {
     const auto differ = [&](const auto& what, auto a, auto b) {
       require<DivergenceError>(a == b, where, what, " differs: rank 0 has ", a, ", rank ",
@@ -75,14 +73,16 @@ inline void check_alignment(std::span<const StepRecord> records, std::int32_t ph
     differ("step", first.step, theirs.step);
     differ("policy fingerprint", first.policy, theirs.policy);
     differ("state of the graph cache", first.state, theirs.state);
-    const auto kind = [](const StepRecord& record) { return record.phases == confirmation; };
-    require<DivergenceError>(kind(theirs) == (phases == confirmation), where, "rank ", theirs.rank,
-                             kind(theirs) ? " ends a capture" : " posts a step", ", others do not");
+    const auto ends_capture = [](const StepRecord& record) {
+      return record.phases == confirmation;
+    };
+    const auto does = [](bool ends) { return ends ? " ends a capture" : " posts a step"; };
+    require<DivergenceError>(ends_capture(theirs) == ends_capture(first), where, "rank 0",
+                             does(ends_capture(first)), ", rank ", theirs.rank,
+                             does(ends_capture(theirs)));
     if (first.failed == 0 && theirs.failed == 0)
       differ("number of phases", first.phases, theirs.phases);
   }
-  require<DivergenceError>(mine.step == where.step, where, "this rank waits for step ", where.step,
-                           ", ranks posted ", mine.step);
 }
 
 /// The lowest rank that failed, and what it said.
@@ -141,7 +141,7 @@ inline void judge(std::span<const StepRecord> records, const DpLayout& layout, i
   step.layout = layout;
   step.rank = rank;
   step.index = index;
-  check_alignment(records, 0, where);
+  check_alignment(records, where);
   if (const auto failure = first_failure(records)) throw PeerError(where, *failure);
   step.phases = records[0].phases;
   for (int p = 0; p < step.phases; ++p) judge_phase(records, p, where, step);
@@ -152,7 +152,7 @@ inline void judge(std::span<const StepRecord> records, const DpLayout& layout, i
 [[nodiscard]] inline std::optional<std::string> judge_confirmation(
     std::span<const StepRecord> records, int rank, std::int64_t index) {
   const ErrorContext where{.rank = rank, .step = index, .operation = "confirm"};
-  check_alignment(records, confirmation, where);
+  check_alignment(records, where);
   for (const StepRecord& record : records)
     require<DivergenceError>(record.user == records[0].user, where, "ranks 0 and ", record.rank,
                              " captured different keys");
