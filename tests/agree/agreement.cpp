@@ -251,6 +251,25 @@ TEST_CASE("a rank that ends a capture while another posts a step is a divergence
   CHECK(details[1] == details[0]);
 }
 
+TEST_CASE("a rank that posted ahead before a capture ended, and one that did not, are told") {
+  std::vector<std::string> details(2);
+  CHECK_THROWS_AS(test::on_ranks({.dp = 2},
+                                 [&](test::Rank& rank) {
+                                   (void)rank.agree(decode(1));
+                                   if (rank.rank() == 0) rank.agreement.post(decode(1));
+                                   try {
+                                     (void)rank.agreement.confirm(true);
+                                   } catch (const DivergenceError& error) {
+                                     details[static_cast<std::size_t>(rank.rank())] =
+                                         error.detail();
+                                     throw;
+                                   }
+                                 }),
+                  DivergenceError);
+  CHECK(details[0] == "rank 0 posts a step, rank 1 ends a capture");
+  CHECK(details[1] == details[0]);
+}
+
 TEST_CASE("the end of a capture is agreed: one no is a no for all, with its reason") {
   test::on_ranks({.dp = 3}, [](test::Rank& rank) {
     (void)rank.agree(decode(1));

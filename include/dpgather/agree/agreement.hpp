@@ -100,6 +100,7 @@ class StepAgreement {
     if (posted_ && !received_ahead_) {
       receive(ahead_);
       received_ahead_ = true;
+      detail::check_alignment(ahead_, where("confirm"));
     }
     detail::StepRecord record = blank(next_);
     record.phases = detail::confirmation;
