@@ -1,4 +1,5 @@
 // What is special to ranks that are threads; what all communicators promise is in conformance/.
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <memory>
@@ -155,6 +156,27 @@ TEST_CASE("an abort from another thread frees a rank that waits") {
   CHECK_THROWS_WITH_AS(comm.all_reduce<float>(&value, &value, 1, HostStream{}),
                        doctest::Contains("watchdog"), PeerError);
   watchdog.join();
+}
+
+TEST_CASE("a rank that fails the communicator finds it failed, also when its peers fail it too") {
+  constexpr int size = 4;
+  for (int round = 0; round < 300; ++round) {
+    const auto hub = std::make_shared<ThreadHub>(size);
+    std::atomic<int> ready{0};
+    std::atomic<int> unharmed{0};
+    run_ranks(size, [&](int rank) {
+      ThreadComm<> comm(hub, rank);
+      ++ready;
+      while (ready < size) std::this_thread::yield();
+      comm.abort("now");
+      try {
+        comm.check();
+        ++unharmed;
+      } catch (const PeerError&) {
+      }
+    });
+    REQUIRE(unharmed == 0);
+  }
 }
 
 TEST_CASE("sums are the same bits on all ranks and in rank order") {

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include <signal.h>
 #include <unistd.h>
@@ -50,11 +51,16 @@ class Board {
   [[nodiscard]] int size() const { return size_; }
   [[nodiscard]] Seat& seat(int rank) { return reinterpret_cast<Seat*>(this + 1)[rank]; }
 
-  /// The first reason stays.
+  /// The first reason stays. When this returns the board has failed, whichever rank was first.
   void fail(std::string_view reason) {
     std::uint32_t expected = 0;
-    if (!failing_.compare_exchange_strong(expected, 1)) return;
-    reason_[reason.copy(reason_, sizeof(reason_) - 1)] = '\0';
+    if (!failing_.compare_exchange_strong(expected, 1)) {
+      // Bounded: the first may have been killed while it wrote.
+      for (int ms = 0; failed_.load(std::memory_order_acquire) == 0 && ms < 1000; ++ms)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    } else {
+      reason_[reason.copy(reason_, sizeof(reason_) - 1)] = '\0';
+    }
     failed_.store(1, std::memory_order_release);
     wake_all(arrivals_);
   }

@@ -95,14 +95,15 @@ class ThreadHub {
     }
   }
 
-  /// The first reason stays; every rank that waits or calls later throws PeerError with it.
+  /// The first reason stays; every rank that waits or calls later throws PeerError with it. When
+  /// this returns the hub has failed, whichever rank was first.
   void fail(std::string_view reason) {
     {
       const std::lock_guard lock(mutex_);
       if (!reason_.empty()) return;
       reason_ = reason.empty() ? std::string_view("aborted without a reason") : reason;
+      word_.fetch_or(failed_bit);
     }
-    word_.fetch_or(failed_bit);
     detail::wake_all(word_);
   }
   void check(const ErrorContext& where) {
