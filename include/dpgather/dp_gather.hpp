@@ -9,6 +9,7 @@
 #include <dpgather/comm/argument_checks.hpp>
 #include <dpgather/comm/communicator.hpp>
 #include <dpgather/comm/thread/thread_comm.hpp>
+#include <dpgather/core/range.hpp>
 #include <dpgather/exchange/context.hpp>
 #include <dpgather/exchange/dispatch.hpp>
 #include <dpgather/exchange/gather_config.hpp>
@@ -43,6 +44,7 @@ class DpGather {
         rounding_(std::move(rounding)),
         tp_(ffn.rank() % config.layout.attn_tp),
         counts_(config.layout.group_dp(), ffn.rank() / config.layout.attn_tp),
+        reduction_check_(ffn.size()),
         lifeline_(concat("DpGather of rank ", ffn.rank())) {
     const std::int64_t capacity = round_up(rounding_(config.max_local_rows), config.layout.attn_tp);
     config_.max_local_rows = capacity;
@@ -56,7 +58,6 @@ class DpGather {
     const auto attn_tp = static_cast<std::size_t>(config.layout.attn_tp);
     ragged_ = {std::vector<std::int64_t>(ranks), std::vector<std::int64_t>(ranks)};
     ragged_attn_ = {std::vector<std::int64_t>(attn_tp), std::vector<std::int64_t>(attn_tp)};
-    hashes_.resize(ranks);
   }
   DpGather(const DpGather&) = delete;
   DpGather& operator=(const DpGather&) = delete;
@@ -79,6 +80,7 @@ class DpGather {
   /// fixed addresses. Throws CapacityError, on all ranks of the group alike and before anything is
   /// changed, if the step does not fit the shape or the buffers.
   const Plan& begin_step(const Step& step, const ShapeKey& shape, stream_type stream) {
+    const detail::Range range("dpgather begin_step");
     if (shape.is_static)
       make_static_plan(step.plan_input(config_.axis, config_.phase), step.rank(), shape, scratch_);
     else
@@ -113,6 +115,7 @@ class DpGather {
   /// that exist; pads in it are not read.
   Rows<T> gather(const ShapeKey& shape, Rows<const T> local, stream_type stream,
                  Input kind = Input::replicate) {
+    const detail::Range range("dpgather gather");
     check_shape(shape, "gather", stream.capturing());
     check_rows(local, "gather", shape.is_static ? shape.local_len : plan_.own_valid());
     stream.hold(lifeline_);
@@ -128,6 +131,7 @@ class DpGather {
   /// the rows that exist.
   void reduce_scatter(const ShapeKey& shape, Rows<const T> partial, Rows<T> out,
                       stream_type stream) {
+    const detail::Range range("dpgather reduce_scatter");
     check_back(shape, partial, out, stream, "reduce_scatter", true);
     detail::dispatch<Mode>(shape.transport, [&](auto transport) {
       counted(stream, moved_.back,
@@ -137,6 +141,7 @@ class DpGather {
   /// The FFN reduced already (all ranks hold the same full rows): hands every rank its own. No
   /// communication.
   void slice_local(const ShapeKey& shape, Rows<const T> full, Rows<T> out, stream_type stream) {
+    const detail::Range range("dpgather slice_local");
     check_back(shape, full, out, stream, "slice_local", false);
     detail::slice_own<T>(stream, counts_.view(), full, out, shape.local_len);
   }
@@ -148,11 +153,13 @@ class DpGather {
   /// addresses.
   [[nodiscard]] CountsView counts() const { return counts_.view(); }
   /// Throws CapacityError if element work met a count above the len it was captured for. Call it
-  /// where the stream is synchronised anyway, before results are used.
+  /// where the stream is synchronised anyway, before results are used: a device's findings are
+  /// there after that.
   void status() {
     const std::int64_t excess = counts_.take_error();
     require<CapacityError>(excess == 0, where("status"), "a count of ", excess,
                            " rows exceeded the len a graph was captured for");
+    reduction_check_.raise(ffn_.size(), where("status"));
   }
   [[nodiscard]] const Plan& plan() const { return plan_; }
   [[nodiscard]] RowsMoved moved() const { return moved_; }
@@ -197,15 +204,14 @@ class DpGather {
             ", must be contiguous");
     stream.hold(lifeline_);
     if constexpr (Comm::checks >= CheckLevel::communicating)
-      stream.submit("check_reduction", [this, full, expect_partial, at = std::string(operation)] {
-        detail::check_reduction(ffn_, full, counts_.view(), expect_partial, hashes_, where(at));
-      });
+      reduction_check_.check(ffn_, full, valid_rows(shape), expect_partial, stream,
+                             where(operation));
   }
   template <class Body>
   void counted(stream_type stream, std::uint64_t& total, const Body& body) {
-    stream.submit("count", [this] { mark_ = ffn_.elements_moved(); });
+    stream.on_launch([this] { mark_ = ffn_.elements_moved(); });
     body();
-    stream.submit("count", [this, &total] { total += ffn_.elements_moved() - mark_; });
+    stream.on_launch([this, &total] { total += ffn_.elements_moved() - mark_; });
   }
 
   [[nodiscard]] detail::ExchangeContext<T, Comm> context() {
@@ -229,11 +235,11 @@ class DpGather {
   Rounding rounding_;
   std::int64_t tp_;
   DeviceCounts<typename Comm::memory_type> counts_;
+  detail::ReductionCheck<typename Comm::memory_type> reduction_check_;
   std::optional<Comm> attn_;
   Buffer<T, typename Comm::memory_type> global_, partial_, staging_;
   Plan plan_, scratch_;
   detail::RaggedSizes ragged_, ragged_attn_;
-  std::vector<std::int64_t> hashes_;
   RowsMoved moved_;
   std::uint64_t mark_ = 0;
   std::int64_t step_ = -1;

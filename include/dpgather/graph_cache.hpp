@@ -18,6 +18,7 @@
 
 #include <dpgather/agree/step.hpp>
 #include <dpgather/core/error.hpp>
+#include <dpgather/core/range.hpp>
 #include <dpgather/graph/eviction.hpp>
 #include <dpgather/graph/graph_key.hpp>
 #include <dpgather/graph/host_graphs.hpp>
@@ -66,6 +67,7 @@ class GraphCache {
   template <class Agreement, std::invocable<const Key&, stream_type> Body>
   void run(const Step& step, const Key& key, stream_type stream, Agreement& agreement, Body&& body,
            int phase = 0) {
+    const detail::Range range("dpgather graph");
     const ErrorContext where{step.rank(), step.index(), "GraphCache"};
     if (shape_of(key).is_static) check_fit(step, key, phase);
     check_begun(where);

@@ -2,7 +2,7 @@
 """Compiles every header alone, twice included, without a warning; and all of them together.
 
 A header that passed is not compiled again until it, a header that it includes, the compiler or a flag
-changes. Headers that need MPI are compiled where mpicxx says where it is, those of NCCL are not.
+changes. Headers that need MPI, CUDA or NCCL are compiled where those are to be had, and named where not.
 """
 
 import argparse
@@ -45,11 +45,19 @@ def main():
     parser.add_argument("--include", required=True, type=pathlib.Path)
     parser.add_argument("--work", required=True, type=pathlib.Path, help="folder for sources and what passed")
     parser.add_argument("--mpi", action="store_true", help="headers of MPI too")
+    parser.add_argument("--cuda-include", type=pathlib.Path, help="folder of cuda.h, and of nccl.h if that is there")
     args = parser.parse_args()
 
     compiler = Compiler(args.compiler, args.include, args.work)
     mpi = mpi_flags() if args.mpi else None
-    left_out = {"nccl.h"} if mpi is not None else {"mpi.h", "nccl.h"}
+    left_out = set() if mpi is not None else {"mpi.h"}
+    system = []
+    if args.cuda_include is None:
+        left_out |= {"cuda.h", "cuda_runtime_api.h", "nccl.h"}
+    else:
+        system = [] if args.cuda else ["-isystem", str(args.cuda_include)]
+        if not (args.cuda_include / "nccl.h").is_file():
+            left_out.add("nccl.h")
 
     def source(headers):
         return "".join(f"#include <{h}>\n" for h in headers)
@@ -60,11 +68,11 @@ def main():
         if reach & left_out or (header.endswith(".cuh") and not args.cuda):
             print(f"left out: {header}")
             continue
-        jobs.append((header, source([header, header]), flags_for(args.cuda, False) + (mpi if "mpi.h" in reach else [])))
+        jobs.append((header, source([header, header]), flags_for(args.cuda, False) + system + (mpi if "mpi.h" in reach else [])))
     if not jobs:
         sys.exit("no header found")
     jobs.append(("all headers together", source(name for name, _, _ in jobs),
-                 flags_for(args.cuda, True) + (mpi or [])))
+                 flags_for(args.cuda, True) + system + (mpi or [])))
 
     def run(job):
         name, text, flags = job

@@ -20,6 +20,10 @@ UMBRELLA = "dpgather/dpgather.hpp"
 MAX_LINES = 250
 POSIX = re.compile(r"(sys|linux)/\w+\.h|(errno|fcntl|pthread|sched|semaphore|signal|time|unistd)\.h")
 DEVICE = re.compile(r"(thrust|cub|cuda|cooperative_groups)/")
+# Foreign interfaces: each is included by one header, which the umbrella does not reach.
+APART = ("mpi.h", "nccl.h", "cuda.h", "cuda_runtime_api.h")
+# A tool's header that is compiled only on request.
+ON_REQUEST = ("nvtx3/nvToolsExt.h",)
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
@@ -80,22 +84,24 @@ def check(root):
             elif DEVICE.match(name):
                 if not header.endswith(".cuh"):
                     found.append(f"{header}: includes <{name}>, which only a .cuh may")
-            elif name not in ("mpi.h", "nccl.h") and re.search(r"[./]", name) and not POSIX.fullmatch(name):
+            elif name not in APART + ON_REQUEST and re.search(r"[./]", name) and not POSIX.fullmatch(name):
                 found.append(f"{header}: includes <{name}>, which is neither standard nor POSIX")
 
-    users = {api: [h for h in headers if ("<", api) in includes[h]] for api in ("mpi.h", "nccl.h")}
+    users = {api: [h for h in headers if ("<", api) in includes[h]] for api in APART + ON_REQUEST}
     if len(users["mpi.h"]) != 1:
         found.append(f"<mpi.h> is included by {users['mpi.h'] or 'no header'}, must be exactly one")
-    if len(users["nccl.h"]) > 1:
-        found.append(f"<nccl.h> is included by {users['nccl.h']}, must be at most one")
+    for api, including in users.items():
+        if len(including) > 1:
+            found.append(f"<{api}> is included by {including}, must be at most one")
 
-    apart = {h for h in headers if reach(h, includes) & set(users["mpi.h"] + users["nccl.h"])}
+    interfaces = {user for api in APART for user in users[api]}
+    apart = {h for h in headers if reach(h, includes) & interfaces or re.search("/(cuda|nccl|mpi)/", h)}
     if UMBRELLA not in texts:
         found.append(f"{UMBRELLA} does not exist")
     else:
         inside = reach(UMBRELLA, includes)
         for header in sorted(inside & apart - {UMBRELLA}):
-            found.append(f"{UMBRELLA}: reaches {header}, which needs MPI or NCCL")
+            found.append(f"{UMBRELLA}: reaches {header}, which needs MPI, NCCL or CUDA")
         for header in headers:
             if header.endswith(".hpp") and header not in inside | apart:
                 found.append(f"{UMBRELLA}: does not reach {header}")

@@ -60,6 +60,11 @@ class CheckLayers(unittest.TestCase):
         self.finds("<mpi.h> is included by no header", {"comm/mpi/api.hpp": []})
         self.finds("<nccl.h> is included by", {"comm/x.hpp": ["nccl.h"], "comm/y.hpp": ["nccl.h"]})
 
+    def test_a_second_user_of_cuda_is_found(self):
+        self.assertEqual(found_in({"core/cuda/api.hpp": ["cuda.h", "cuda_runtime_api.h"]}), [])
+        self.finds("<cuda.h> is included by", {"core/x.hpp": ["cuda.h"], "core/y.hpp": ["cuda.h"]})
+        self.finds("needs MPI, NCCL or CUDA", {"core/rows.hpp": ["cuda_runtime_api.h"]})
+
     def test_the_umbrella_must_reach_all_but_mpi_and_nccl(self):
         self.finds("reaches dpgather/comm/mpi/api.hpp", {"dp_gather.hpp": ["dpgather/comm/mpi.hpp"]})
         self.finds("does not reach dpgather/pad/x.hpp", {"pad/x.hpp": []})

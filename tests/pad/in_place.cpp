@@ -19,11 +19,11 @@ using dpgather::PadCounts;
 class FailingStream {
  public:
   FailingStream(int* left, bool after) : left_(left), after_(after) {}
-  template <class Op>
-  void submit(std::string_view, Op op) const {
-    const bool fail = (*left_)-- == 0;
-    if (fail && !after_) throw std::runtime_error("the device is gone");
-    op();
+  template <class Body>
+  friend void launch(FailingStream stream, std::string_view name, std::int64_t rows, Body body) {
+    const bool fail = (*stream.left_)-- == 0;
+    if (fail && !stream.after_) throw std::runtime_error("the device is gone");
+    dpgather::launch(dpgather::HostStream{}, name, rows, body);
     if (fail) throw std::runtime_error("the device is gone");
   }
 

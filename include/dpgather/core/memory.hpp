@@ -1,6 +1,7 @@
 // Memory spaces and the buffer that owns one piece of one.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -21,6 +22,7 @@ class HostStream;
 /// floating type, so that a row nobody wrote is seen.
 struct HostMemory {
   using stream_type = HostStream;
+  using visible_type = HostMemory;
   static constexpr const char* name = "host";
   static constexpr std::size_t alignment = 256;
 
@@ -34,13 +36,24 @@ struct HostMemory {
   }
 };
 
+/// `visible_type` is a space that both the host and this space's work can read and write.
 template <class M>
 concept MemorySpace = requires(std::size_t bytes, void* data) {
   typename M::stream_type;
+  typename M::visible_type;
   { M::allocate(bytes) } -> std::same_as<void*>;
   { M::deallocate(data) }
   noexcept;
   { M::alignment } -> std::convertible_to<std::size_t>;
+};
+
+/// A space that can also allocate and free in the order of a stream.
+template <class M>
+concept StreamOrderedMemory = MemorySpace<M> &&
+    requires(std::size_t bytes, void* data, typename M::stream_type stream) {
+  { M::allocate(bytes, stream) } -> std::same_as<void*>;
+  { M::deallocate(data, stream) }
+  noexcept;
 };
 
 /// Owns `size()` elements in one memory space. Move-only; moving keeps the address.
@@ -52,24 +65,37 @@ class Buffer {
   using memory_type = Memory;
 
   Buffer() = default;
-  explicit Buffer(std::int64_t count) {
-    require(count >= 0 && static_cast<std::uint64_t>(count) <=
-                              static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) /
-                                  sizeof(T),
-            {.operation = "Buffer"}, "element count ", count, " is negative or too large");
-    if (count > 0)
-      data_ = static_cast<T*>(Memory::allocate(static_cast<std::size_t>(count) * sizeof(T)));
-    size_ = count;
+  explicit Buffer(std::int64_t count) : size_(count) {
+    if (const std::size_t bytes = bytes_of(count); bytes > 0)
+      data_ = static_cast<T*>(Memory::allocate(bytes));
+  }
+  /// Usable and freed in the order of `stream` where the space can; work of other streams needs an
+  /// event.
+  template <std::same_as<typename Memory::stream_type> Stream>
+  requires StreamOrderedMemory<Memory> Buffer(std::int64_t count, Stream stream)
+      : size_(count), ordered_{stream, true} {
+    if (const std::size_t bytes = bytes_of(count); bytes > 0)
+      data_ = static_cast<T*>(Memory::allocate(bytes, stream));
   }
   Buffer(Buffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)),
+        ordered_(other.ordered_) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(ordered_, other.ordered_);
     return *this;
   }
   ~Buffer() {
-    if (data_ != nullptr) Memory::deallocate(data_);
+    if (data_ == nullptr) return;
+    if constexpr (StreamOrderedMemory<Memory>) {
+      if (ordered_.by_stream) {
+        Memory::deallocate(data_, ordered_.stream);
+        return;
+      }
+    }
+    Memory::deallocate(data_);
   }
 
   [[nodiscard]] T* data() const noexcept { return data_; }
@@ -83,8 +109,24 @@ class Buffer {
   }
 
  private:
+  struct NoOrder {};
+  template <class M>
+  struct Order {
+    typename M::stream_type stream;
+    bool by_stream = false;
+  };
+  [[nodiscard]] static std::size_t bytes_of(std::int64_t count) {
+    require(count >= 0 && static_cast<std::uint64_t>(count) <=
+                              static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) /
+                                  sizeof(T),
+            {.operation = "Buffer"}, "element count ", count, " is negative or too large");
+    return static_cast<std::size_t>(count) * sizeof(T);
+  }
+
   T* data_ = nullptr;
   std::int64_t size_ = 0;
+  [[no_unique_address]] std::conditional_t<StreamOrderedMemory<Memory>, Order<Memory>, NoOrder>
+      ordered_;
 };
 
 static_assert(MemorySpace<HostMemory>);

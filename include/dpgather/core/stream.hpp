@@ -2,7 +2,7 @@
 #pragma once
 
 #include <concepts>
-#include <cstdint>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,37 +10,9 @@
 #include <vector>
 
 #include <dpgather/core/error.hpp>
+#include <dpgather/core/lifeline.hpp>
 
 namespace dpgather {
-
-/// Counts the graphs that hold an object (a communicator, a buffer) and tells them when it is gone.
-class Lifeline {
- public:
-  struct State {
-    bool alive = true;
-    std::string name;
-    std::int64_t step = -1;  ///< that the object is set up for; negative if it has no steps
-  };
-  explicit Lifeline(std::string name)
-      : state_(std::make_shared<State>(State{true, std::move(name), -1})) {}
-  Lifeline(Lifeline&&) noexcept = default;
-  Lifeline& operator=(Lifeline&&) = delete;
-  /// A live graph over a dead object is reported, not thrown: destructors cannot.
-  ~Lifeline() {
-    if (!state_) return;
-    state_->alive = false;
-    if (holders() == 0) return;
-    const std::string text = concat(state_->name, " was destroyed while ", holders(),
-                                    " captured graphs hold it; destroy graphs first");
-    destructor_error_handler()(text.c_str());
-  }
-  void set_step(std::int64_t step) { state_->step = step; }
-  [[nodiscard]] long holders() const { return state_.use_count() - 1; }
-  [[nodiscard]] std::shared_ptr<const State> hold() const { return state_; }
-
- private:
-  std::shared_ptr<State> state_;
-};
 
 /// The operations of one capture, in order. Replay runs them again on the same addresses with the
 /// same arguments, as a CUDA graph does; whatever varies must be read from memory.
@@ -51,21 +23,10 @@ class Recording {
     nodes_.push_back(std::make_unique<Node<Op>>(name, std::move(op)));
   }
   /// Keeps `lifeline` in the graph: replay refuses once its object is gone.
-  void hold(const Lifeline& lifeline) {
-    for (const auto& held : held_)
-      if (held == lifeline.hold()) return;
-    held_.push_back(lifeline.hold());
-  }
+  void hold(const Lifeline& lifeline) { holds_.add(lifeline); }
   /// Refuses if something it holds is gone, or is set up for another step than `where` says.
   void replay(const ErrorContext& where = {.operation = "replay"}) const {
-    for (const auto& held : held_) {
-      require<GraphError>(held->alive, where, held->name,
-                          ", which this graph holds, was destroyed");
-      require<GraphError>(
-          where.step < 0 || held->step < 0 || held->step == where.step, where, held->name,
-          " began step ", held->step,
-          ", not this one: call begin_step every step, before the graph and not inside it");
-    }
+    holds_.check(where);
     for (const auto& node : nodes_) node->run();
   }
   [[nodiscard]] std::size_t size() const { return nodes_.size(); }
@@ -85,7 +46,7 @@ class Recording {
     Op op;
   };
   std::vector<std::unique_ptr<NodeBase>> nodes_;
-  std::vector<std::shared_ptr<const Lifeline::State>> held_;
+  Holds holds_;
 };
 
 /// Handle to an in-order host stream; a value, cheap to copy. Eager work runs inside `submit` and
@@ -105,9 +66,16 @@ class HostStream {
     else
       op();
   }
+  /// Host bookkeeping of the work around it: runs at once, and again at each replay of a recording.
+  template <std::invocable Op>
+  void on_launch(Op op) const {
+    submit("on_launch", std::move(op));
+  }
   void hold(const Lifeline& lifeline) const {
     if (recording_ != nullptr) recording_->hold(lifeline);
   }
+  /// Host streams have done everything when a call returns.
+  void synchronize() const {}
 
  private:
   Recording* recording_ = nullptr;

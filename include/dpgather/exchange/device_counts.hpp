@@ -1,11 +1,11 @@
 // What varies from step to step, at fixed addresses, for element work and captured graphs to read.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <utility>
 
 #include <dpgather/core/config.hpp>
+#include <dpgather/core/launch.hpp>
 #include <dpgather/core/memory.hpp>
 #include <dpgather/core/stream.hpp>
 #include <dpgather/plan/plan.hpp>
@@ -37,14 +37,30 @@ struct CountsView {
   }
 };
 
+namespace detail {
+
+/// Numbers that travel as a kernel argument: no memory of the host's is read when the work runs.
+struct WriteWords {
+  static constexpr int most = 96;
+  std::int64_t values[most];
+  std::int64_t* to;
+  int count;
+  DPGATHER_HD void operator()(std::int64_t, int lane, int lanes) const {
+    for (int i = lane; i < count; i += lanes) to[i] = values[i];
+  }
+  [[nodiscard]] std::int64_t row_bytes() const { return count * 8; }
+};
+
+}  // namespace detail
+
 /// Owns that memory. One per lane in flight: two overlapping batches, or a draft model, take one
-/// each.
+/// each. The error word lies where the host can read it.
 template <MemorySpace Memory = HostMemory>
 class DeviceCounts {
  public:
   DeviceCounts(std::int64_t blocks, std::int64_t own)
-      : words_(3 * blocks + 1), blocks_(blocks), own_(own) {
-    std::fill_n(words_.data(), words_.size(), std::int64_t{0});
+      : words_(3 * blocks), error_(1), blocks_(blocks), own_(own) {
+    *error_.data() = 0;
   }
 
   [[nodiscard]] CountsView view() const {
@@ -52,23 +68,37 @@ class DeviceCounts {
     return {.valid = base,
             .offsets = base + blocks_,
             .lens = base + 2 * blocks_,
-            .error = base + 3 * blocks_,
+            .error = error_.data(),
             .blocks = blocks_,
             .own = own_};
   }
-  /// Writes the plan's counts in stream order; the plan need not outlive the call.
-  void write(const Plan& plan, HostStream stream) {
+  /// Writes the plan's counts in stream order, as arguments of the work: the plan may change as
+  /// soon as this returns, however far the host runs ahead of the stream. One launch for each 96
+  /// numbers, three a block.
+  template <class Stream>
+  void write(const Plan& plan, Stream stream) {
     require(!stream.capturing(), {.rank = plan.rank, .operation = "begin_step"},
             "begin_step belongs before the captured part: counts would be baked into the graph");
-    std::copy(plan.valid.begin(), plan.valid.end(), words_.data());
-    std::copy(plan.offsets.begin(), plan.offsets.end(), words_.data() + blocks_);
-    std::copy(plan.lens.begin(), plan.lens.end(), words_.data() + 2 * blocks_);
+    detail::WriteWords words{};
+    words.to = words_.data();
+    const auto flush = [&] {
+      launch(stream, "write_counts", 1, words);
+      words.to += words.count;
+      words.count = 0;
+    };
+    for (const auto* numbers : {&plan.valid, &plan.offsets, &plan.lens})
+      for (const std::int64_t number : *numbers) {
+        words.values[words.count++] = number;
+        if (words.count == detail::WriteWords::most) flush();
+      }
+    if (words.count > 0) flush();
   }
   /// Reads and clears the error word; call it where the stream is synchronised anyway.
-  [[nodiscard]] std::int64_t take_error() { return std::exchange(words_.data()[3 * blocks_], 0); }
+  [[nodiscard]] std::int64_t take_error() { return std::exchange(*error_.data(), 0); }
 
  private:
   Buffer<std::int64_t, Memory> words_;
+  Buffer<std::int64_t, typename Memory::visible_type> error_;
   std::int64_t blocks_;
   std::int64_t own_;
 };

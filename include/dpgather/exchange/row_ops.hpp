@@ -28,6 +28,7 @@ struct SelectOwnRow {
   std::int64_t first;
   std::int64_t len;
   CountsView counts;
+  [[nodiscard]] std::int64_t row_bytes() const { return detail::row_bytes(to); }
   DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
     const std::int64_t i = first + row;
     select_row(from, i, i < counts.own_valid(len), to, i, lane, lanes);
@@ -41,6 +42,7 @@ struct SelectFromBlock {
   Rows<T> to;
   std::int64_t len;
   CountsView counts;
+  [[nodiscard]] std::int64_t row_bytes() const { return detail::row_bytes(to); }
   DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
     const std::int64_t source = counts.own_offset() + row;
     const bool real = row < counts.own_valid(len) && source < global.rows();
@@ -59,6 +61,7 @@ struct PlaceOwnRow {
   std::int64_t attn_tp;
   bool sliced;
   CountsView counts;
+  [[nodiscard]] std::int64_t row_bytes() const { return detail::row_bytes(global); }
   DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
     const std::int64_t i = row - counts.own_offset();
     const std::int64_t slice = counts.lens[counts.own] / attn_tp;

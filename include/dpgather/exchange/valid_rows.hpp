@@ -42,6 +42,7 @@ template <class T>
 struct ZeroPadRow {
   ValidRows valid;
   Rows<T> rows;
+  [[nodiscard]] std::int64_t row_bytes() const { return detail::row_bytes(rows); }
   DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
     if (!valid.contains(row)) detail::zero_elements(rows.row(row), rows.width(), lane, lanes);
   }
@@ -53,6 +54,7 @@ struct SentinelPadRow {
   ValidRows valid;
   Rows<I> ids;
   I sentinel;
+  [[nodiscard]] std::int64_t row_bytes() const { return detail::row_bytes(ids); }
   DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
     if (valid.contains(row)) return;
     for (std::int64_t k = lane; k < ids.width(); k += lanes) ids(row, k) = sentinel;
@@ -83,22 +85,22 @@ inline void check_valid_rows(const ValidRows& valid, std::int64_t rows, const ch
 
 /// Padding rows of `rows` `[global_len, H]` become zero, in place; rows that exist are unchanged.
 /// Memory of `rows` and of the counts must outlive the work, and a recording of it.
-template <class T>
-void zero_tail(const ValidRows& valid, Rows<T> rows, HostStream stream = {}) {
+template <class T, class Stream = HostStream>
+void zero_tail(const ValidRows& valid, Rows<T> rows, Stream stream = {}) {
   detail::check_valid_rows(valid, rows.rows(), "zero_tail");
   launch(stream, "zero_tail", valid.global_len, ZeroPadRow<T>{valid, rows});
 }
 
 /// Routing ids `[global_len, K]` of padding rows become `sentinel`, in place.
-template <class I>
-void fill_sentinel(const ValidRows& valid, Rows<I> ids, I sentinel = I{-1},
-                   HostStream stream = {}) {
+template <class I, class Stream = HostStream>
+void fill_sentinel(const ValidRows& valid, Rows<I> ids, I sentinel = I{-1}, Stream stream = {}) {
   detail::check_valid_rows(valid, ids.rows(), "fill_sentinel");
   launch(stream, "fill_sentinel", valid.global_len, SentinelPadRow<I>{valid, ids, sentinel});
 }
 
 /// `mask[row]`, `[global_len]`, is 1 where a row exists and 0 where it is padding.
-inline void row_mask(const ValidRows& valid, std::uint8_t* mask, HostStream stream = {}) {
+template <class Stream = HostStream>
+void row_mask(const ValidRows& valid, std::uint8_t* mask, Stream stream = {}) {
   detail::check_valid_rows(valid, mask == nullptr ? 0 : valid.global_len, "row_mask");
   launch(stream, "row_mask", valid.global_len, MaskRow{valid, mask});
 }

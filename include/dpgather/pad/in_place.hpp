@@ -22,7 +22,8 @@ namespace dpgather {
 /// Pads within each field's capacity. Afterwards lens, counts, views and the values that padding
 /// rows overwrote are the caller's again, bit for bit; own rows keep what was written to them in
 /// between. The scratch for overwritten values grows to the largest padding seen and is kept, so
-/// that a steady state allocates nothing. One lease at a time, on one thread.
+/// that a steady state allocates nothing. One lease at a time, on one thread. On a device all leases
+/// use one stream, which outlives this object.
 template <MemorySpace Memory>
 class BasicInPlace {
  public:
@@ -102,6 +103,9 @@ class BasicInPlace {
         detail::for_each_field<T>([&](auto index, const auto& field) {
           using F = std::remove_cvref_t<decltype(field)>;
           if constexpr (detail::is_array_field<F>) {
+            static_assert(std::is_same_v<typename Memory::visible_type, HostMemory> ||
+                              !FieldTraits<typename F::member_type>::owns_elements,
+                          "a field that owns host memory cannot be padded on a device");
             using E = typename F::element;
             auto& saved = std::get<index>(saved_);
             if (!field.options.only.contains(counts.mode) || detail::is_absent(field, batch_))
@@ -117,8 +121,7 @@ class BasicInPlace {
             }
           }
         });
-        if (used > storage.scratch_.size())
-          storage.scratch_ = Buffer<std::byte, Memory>(std::max(used, 2 * storage.scratch_.size()));
+        if (used > storage.scratch_.size()) storage.grow(used, stream_);
       }
     }
 
@@ -129,15 +132,17 @@ class BasicInPlace {
       const auto fill = field.options.fill_for(counts.mode, batch_);
       const std::int64_t first = saved.view.len;
       const std::int64_t last = saved.padded;
+      using E = typename FieldTraits<M>::element;
+      const std::int64_t count = (last - first) * saved.view.inner;
+      // Apart from the fill: a launch that fails has then either saved all, or changed nothing.
       if constexpr (!FieldTraits<M>::owns_elements)
-        stream_.submit("pad_save", [view = saved.view, first, last, tail = saved.tail] {
-          detail::save_rows(view, first, last, tail);
-        });
+        detail::launch_chunks(stream_, "pad_save", saved.view.planes, count,
+                              detail::Save<E>{saved.view, first, saved.tail, count});
       saved.touched = true;
       detail::set_field_len(batch_.*field.member, last, field.options.inner);
-      stream_.submit("pad_fill", [view = detail::view_of(field, batch_), first, last, fill] {
-        detail::fill_rows(view, first, last, fill);
-      });
+      const auto view = detail::view_of(field, batch_);
+      detail::launch_chunks(stream_, "pad_fill", view.planes, count,
+                            detail::Fill<E>{view, first, fill});
     }
     template <class M>
     void pad_field(const CountField<T, M>& field, SavedCount<M>& saved, const PadCounts& counts) {
@@ -156,9 +161,11 @@ class BasicInPlace {
         FieldTraits<M>::resize(batch_.*field.member, saved.view.len, field.options.inner);
       } else {
         FieldTraits<M>::set(batch_.*field.member, saved.view);
-        stream_.submit("pad_restore", [view = saved.view, last = saved.padded, tail = saved.tail] {
-          detail::restore_rows(view, view.len, last, tail);
-        });
+        const auto& view = saved.view;
+        const std::int64_t count = (saved.padded - view.len) * view.inner;
+        using E = typename FieldTraits<M>::element;
+        detail::launch_chunks(stream_, "pad_restore", view.planes, count,
+                              detail::Restore<E>{view, view.len, saved.tail, count});
       }
     }
     template <class M>
@@ -191,6 +198,15 @@ class BasicInPlace {
   };
 
  private:
+  /// In stream order where the space can: earlier work may still use what is replaced.
+  void grow(std::int64_t needed, [[maybe_unused]] stream_type stream) {
+    const std::int64_t bytes = std::max(needed, 2 * scratch_.size());
+    if constexpr (StreamOrderedMemory<Memory>)
+      scratch_ = Buffer<std::byte, Memory>(bytes, stream);
+    else
+      scratch_ = Buffer<std::byte, Memory>(bytes);
+  }
+
   Buffer<std::byte, Memory> scratch_;
   bool in_use_ = false;
 };

@@ -102,6 +102,9 @@ class StaticInputs {
     using Traits = FieldTraits<typename F::member_type>;
     auto& member = held_.*field.member;
     const std::int64_t capacity = detail::rows_of(field, largest_);
+    static_assert(
+        std::is_same_v<typename Memory::visible_type, HostMemory> || !Traits::owns_elements,
+        "a field that owns host memory cannot be held on a device");
     if constexpr (Traits::owns_elements) {
       Traits::resize(member, 0, field.options.inner);
       Traits::reserve(member, capacity, field.options.inner);
@@ -143,12 +146,12 @@ class StaticInputs {
     const std::int64_t last = used ? detail::rows_of(field, counts.padded) : 0;
     detail::set_field_len(held_.*field.member, last, field.options.inner);
     if (!used) return;
-    stream.submit("pad_load",
-                  [from = detail::view_of(field, batch), to = detail::view_of(field, held_), last,
-                   fill = field.options.fill_for(counts.mode, batch)] {
-                    if (from.len > 0) detail::copy_rows(from, to, from.len);
-                    detail::fill_rows(to, from.len, last, fill);
-                  });
+    const auto from = detail::view_of(field, batch);
+    const auto to = detail::view_of(field, held_);
+    using E = typename FieldTraits<M>::element;
+    detail::launch_chunks(stream, "pad_load", to.planes, last * to.inner,
+                          detail::CopyAndFill<E>{from, to, from.len * to.inner,
+                                                 field.options.fill_for(counts.mode, batch)});
   }
   template <class M>
   void load(const CountField<T, M>& field, T& batch, const PadCounts& counts, const stream_type&) {

@@ -9,6 +9,7 @@
 
 #include <dpgather/core/config.hpp>
 #include <dpgather/core/error.hpp>
+#include <dpgather/core/launch.hpp>
 #include <dpgather/core/rows.hpp>
 #include <dpgather/core/stream.hpp>
 #include <dpgather/trim/output_rows.hpp>
@@ -23,16 +24,21 @@ concept RequestCounts = std::ranges::contiguous_range<R> && std::ranges::sized_r
 
 namespace detail {
 
-/// Request `r` of slots of `width` rows: its valid rows go to `out` from row `first` on.
+/// Slot row r * width + k, if it is valid, goes to row `starts[r] + k` of `out`. Up to `most`
+/// requests; where they start travels as an argument of the work.
 template <class T>
-struct CopySlot {
+struct CompactSlots {
+  static constexpr int most = 96;
+  std::int64_t starts[most + 1];
   Rows<const T> slots;
   Rows<T> out;
   std::int64_t width;
-  DPGATHER_HD void operator()(std::int64_t r, std::int64_t valid, std::int64_t first) const {
-    for (std::int64_t k = 0; k < valid; ++k)
-      for (std::int64_t j = 0; j < out.width(); ++j) out(first + k, j) = slots(r * width + k, j);
+  DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
+    const std::int64_t r = row / width;
+    const std::int64_t to = starts[r] + row % width;
+    if (to < starts[r + 1]) copy_elements(out.row(to), slots.row(row), out.width(), lane, lanes);
   }
+  [[nodiscard]] std::int64_t row_bytes() const { return detail::row_bytes(out); }
 };
 
 template <class T>
@@ -46,19 +52,22 @@ template <class T>
 }  // namespace detail
 
 /// A TrimView that also compacts: with draft tokens, say, where each request has `width` padded
-/// rows of which its accept length are valid.
+/// rows of which its accept length are valid. For counts in device memory see
+/// trim/device_compact.cuh.
 struct TrimCompact : TrimView {
   using TrimView::operator();
 
   /// `slots` `[>= requests * width, H]`: request r has rows r * width up to r * width + valid[r].
   /// `valid` `[requests]`, each 0 to width, is read here, on the host. Returns the first
   /// sum(valid) rows of `out`, whose other rows are unchanged; nothing is written if a check fails.
-  /// `out` may not overlap `slots`. CapacityError if `out` is too short.
-  template <class T, RequestCounts Valid>
+  /// `out` may not overlap `slots`. CapacityError if `out` is too short. One launch for each 96
+  /// requests.
+  template <class T, RequestCounts Valid, class Stream = HostStream>
   [[nodiscard]] Rows<std::remove_const_t<T>> operator()(
       const OwnRows& own, Rows<T> slots, const Valid& valid, Rows<std::remove_const_t<T>> out,
-      const ErrorContext& where = {.operation = "trim"}, HostStream stream = {}) const {
+      const ErrorContext& where = {.operation = "trim"}, Stream stream = {}) const {
     using U = std::remove_const_t<T>;
+    using Body = detail::CompactSlots<U>;
     const auto* counts = std::ranges::data(valid);
     const auto requests = static_cast<std::int64_t>(std::ranges::size(valid));
     require(!stream.capturing(), where, "compaction reads counts on the host, not in a graph");
@@ -78,15 +87,17 @@ struct TrimCompact : TrimView {
     require<CapacityError>(total <= out.rows(), where, "out has ", out.rows(), " rows, ", total,
                            " are valid");
     require(!detail::overlap<U>(slots, out), where, "out overlaps slots");
-    stream.submit("trim_compact",
-                  [body = detail::CopySlot<U>{slots, out, own.width}, counts, requests] {
-                    std::int64_t first = 0;
-                    for (std::int64_t r = 0; r < requests; ++r) {
-                      const auto count = static_cast<std::int64_t>(counts[r]);
-                      body(r, count, first);
-                      first += count;
-                    }
-                  });
+    std::int64_t start = 0;
+    for (std::int64_t first = 0; first < requests; first += Body::most) {
+      const std::int64_t chunk = requests - first < Body::most ? requests - first : Body::most;
+      Body body{{}, slots.slice(first * own.width, chunk * own.width), Rows<U>(out), own.width};
+      for (std::int64_t r = 0; r < chunk; ++r) {
+        body.starts[r] = start;
+        start += static_cast<std::int64_t>(counts[first + r]);
+      }
+      body.starts[chunk] = start;
+      launch(stream, "trim_compact", chunk * own.width, body);
+    }
     return out.slice(0, total);
   }
 };
