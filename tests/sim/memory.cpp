@@ -1,0 +1,265 @@
+#include "sim/memory.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+extern "C" {
+// There in programs built with AddressSanitizer.
+__attribute__((weak)) void __asan_poison_memory_region(const volatile void*, std::size_t);
+__attribute__((weak)) void __asan_unpoison_memory_region(const volatile void*, std::size_t);
+}
+
+namespace sim {
+namespace {
+
+constexpr std::size_t guard = 256;
+constexpr unsigned char guard_byte = 0xA5;
+constexpr unsigned char poison = 0xFF;
+constexpr std::size_t arena_bytes = std::size_t{1} << 32;
+
+std::size_t round_up(std::size_t n) {
+  return (n + guard - 1) / guard * guard;
+}
+std::uintptr_t address(const void* p) {
+  return reinterpret_cast<std::uintptr_t>(p);
+}
+
+void shut(const unsigned char* at, std::size_t bytes) {
+  if (__asan_poison_memory_region != nullptr) __asan_poison_memory_region(at, bytes);
+}
+void open(const unsigned char* at, std::size_t bytes) {
+  if (__asan_unpoison_memory_region != nullptr) __asan_unpoison_memory_region(at, bytes);
+}
+
+// Who may touch the arena is a right of each thread where the processor has protection keys, else of
+// the whole process.
+int key = -1;
+unsigned char* arena_base = nullptr;
+int openings = 0;  // of the process
+
+struct sigaction previous;
+
+void on_fault(int signal, siginfo_t* info, void*) {
+  const auto* const at = static_cast<const unsigned char*>(info->si_addr);
+  if (at >= arena_base && at < arena_base + arena_bytes) {
+    const Allocation* const a = Memory::get().near(at);
+    char text[300];
+    const int n = std::snprintf(
+        text, sizeof text, "sim: host code of rank %d touched device memory: %s, at byte %td\n",
+        rank(), a == nullptr ? "no allocation" : a->name().c_str(),
+        a == nullptr ? 0 : at - a->base);
+    if (write(2, text, static_cast<std::size_t>(n)) < 0) _exit(1);
+    std::abort();
+  }
+  sigaction(signal, &previous, nullptr);  // and fault again
+}
+
+void make_arena() {
+  void* const memory =
+      mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) std::abort();
+  arena_base = static_cast<unsigned char*>(memory);
+  key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
+  if (key >= 0 && pkey_mprotect(memory, arena_bytes, PROT_READ | PROT_WRITE, key) != 0)
+    std::abort();
+  struct sigaction action = {};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGSEGV, &action, &previous);
+}
+
+thread_local int openings_of_thread = 0;
+
+[[maybe_unused]] const bool dropped_each_run = [] {
+  on_reset([] { Memory::get().drop_ranks(); });
+  return true;
+}();
+
+}  // namespace
+
+DeviceAccess::DeviceAccess() {
+  Memory::get();
+  if (key >= 0) {
+    if (openings_of_thread++ == 0) pkey_set(key, 0);
+  } else if (openings++ == 0) {
+    mprotect(arena_base, arena_bytes, PROT_READ | PROT_WRITE);
+  }
+}
+DeviceAccess::~DeviceAccess() {
+  if (key >= 0) {
+    if (--openings_of_thread == 0) pkey_set(key, PKEY_DISABLE_ACCESS);
+  } else if (--openings == 0) {
+    mprotect(arena_base, arena_bytes, PROT_NONE);
+  }
+}
+
+std::string Allocation::name() const {
+  return std::string(live ? "" : "freed ") + "allocation " + std::to_string(id) + " (" +
+         std::to_string(bytes) + " bytes" +
+         (device < 0 ? ", pinned" : ", device " + std::to_string(device)) +
+         (rank < 0 ? "" : ", rank " + std::to_string(rank)) + ")";
+}
+
+Memory::Memory() {
+  make_arena();
+  arena_ = arena_base;
+}
+
+Memory& Memory::get() {
+  static auto* const memory = new Memory;
+  return *memory;
+}
+
+unsigned char* Memory::place(std::size_t room, Allocation& allocation) {
+  if (top_ + room <= arena_bytes) {
+    unsigned char* const at = arena_ + top_;
+    top_ += room;
+    allocation.room = room;
+    return at;
+  }
+  // Full: the room that was given back first and suffices.
+  auto best = all_.end();
+  for (auto it = all_.begin(); it != all_.end(); ++it) {
+    const Allocation& a = it->second;
+    if (a.live || a.device < 0 || a.room < room) continue;
+    if (best == all_.end() || a.id < best->second.id) best = it;
+  }
+  if (best == all_.end()) return nullptr;
+  unsigned char* const at = best->second.base - guard;
+  allocation.room = best->second.room;
+  all_.erase(best);
+  return at;
+}
+
+Allocation* Memory::allocate(std::size_t bytes, int device) {
+  if (device >= 0 && used(device) + bytes > options().device_bytes) return nullptr;
+  Allocation fresh{.bytes = bytes, .device = device, .rank = rank(), .id = next_id_++};
+  const std::size_t room = round_up(bytes) + 2 * guard;
+  unsigned char* const at = device < 0
+                                ? static_cast<unsigned char*>(std::aligned_alloc(guard, room))
+                                : place(room, fresh);
+  if (at == nullptr) return nullptr;
+  const DeviceAccess access;
+  fresh.base = at + guard;
+  open(at, room);
+  std::memset(fresh.base, poison, bytes);
+  fill_guards(fresh);
+  used_[device] += bytes;
+  return &(all_[address(fresh.base)] = fresh);
+}
+
+void Memory::fill_guards(const Allocation& a) {
+  std::memset(a.base - guard, guard_byte, guard);
+  std::memset(a.base + a.bytes, guard_byte, guard);
+  shut(a.base - guard, guard);
+  shut(a.base + a.bytes, guard);
+}
+
+void Memory::check(const Allocation& a) {
+  if (__asan_poison_memory_region != nullptr) return;  // it has seen to that
+  const auto touched = [](const unsigned char* zone) {
+    return std::any_of(zone, zone + guard, [](unsigned char c) { return c != guard_byte; });
+  };
+  if (touched(a.base - guard)) violation("written before the start of " + a.name(), a.device);
+  if (touched(a.base + a.bytes)) violation("written past the end of " + a.name(), a.device);
+}
+
+void Memory::release(Allocation& a) {
+  const DeviceAccess access;
+  check(a);
+  used_[a.device] -= a.bytes;
+  a.live = false;
+  if (a.device >= 0) {
+    std::memset(a.base, poison, a.bytes);
+    shut(a.base, a.bytes);
+    return;
+  }
+  unsigned char* const at = a.base - guard;
+  open(at, a.bytes + 2 * guard);
+  std::free(at);
+  all_.erase(address(a.base));
+}
+
+const Allocation* Memory::near(const void* pointer) const {
+  auto it = all_.upper_bound(address(pointer) + guard);
+  if (it == all_.begin()) return nullptr;
+  --it;
+  return address(pointer) < it->first + it->second.bytes + guard ? &it->second : nullptr;
+}
+
+Allocation* Memory::find(const void* pointer) {
+  auto it = all_.upper_bound(address(pointer));
+  if (it == all_.begin()) return nullptr;
+  --it;
+  Allocation& a = it->second;
+  return a.live && address(pointer) < it->first + std::max<std::size_t>(a.bytes, 1) ? &a : nullptr;
+}
+
+bool Memory::in_arena(const void* pointer) const {
+  return address(pointer) >= address(arena_) && address(pointer) < address(arena_) + arena_bytes;
+}
+
+std::string Memory::complaint(const void* pointer, std::size_t bytes) {
+  const Allocation* const a = find(pointer);
+  if (a == nullptr) {
+    const Allocation* const freed = near(pointer);
+    return freed == nullptr ? "no device or pinned memory" : "outside of " + freed->name();
+  }
+  if (address(pointer) + bytes > address(a->base) + a->bytes)
+    return std::to_string(bytes) + " bytes run past the end of " + a->name();
+  if (a->available != nullptr && !a->available->done)
+    return a->name() + " is not allocated yet in stream order";
+  return "";
+}
+
+std::size_t Memory::used(int device) const {
+  const auto found = used_.find(device);
+  return found == used_.end() ? 0 : found->second;
+}
+
+void Memory::check_guards() {
+  const DeviceAccess access;
+  for (const auto& [base, a] : all_)
+    if (a.live) check(a);
+}
+
+std::vector<std::string> Memory::live_of_ranks() const {
+  std::vector<std::string> names;
+  for (const auto& [base, a] : all_)
+    if (a.live && a.rank >= 0) names.push_back(a.name());
+  return names;
+}
+
+void Memory::drop_ranks() {
+  bool any_live = false;
+  for (auto it = all_.begin(); it != all_.end();) {
+    Allocation& a = (it++)->second;
+    if (a.live && a.rank >= 0) release(a);
+  }
+  for (const auto& [base, a] : all_) any_live = any_live || a.live;
+  if (any_live) return;
+  all_.clear();
+  used_.clear();
+  top_ = 0;
+}
+
+void check_guards() {
+  Memory::get().check_guards();
+}
+void leaks_of_memory(std::vector<std::string>& leaks) {
+  for (auto& name : Memory::get().live_of_ranks()) leaks.push_back(std::move(name));
+}
+
+bool is_device_accessible(const void* pointer, std::size_t bytes, int* device) {
+  if (!Memory::get().complaint(pointer, bytes).empty()) return false;
+  if (device != nullptr) *device = Memory::get().find(pointer)->device;
+  return true;
+}
+
+}  // namespace sim
