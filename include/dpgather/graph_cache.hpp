@@ -19,9 +19,12 @@
 #include <dpgather/agree/step.hpp>
 #include <dpgather/core/error.hpp>
 #include <dpgather/core/range.hpp>
+#include <dpgather/graph/backend.hpp>
 #include <dpgather/graph/eviction.hpp>
+#include <dpgather/graph/gather_watch.hpp>
 #include <dpgather/graph/graph_key.hpp>
 #include <dpgather/graph/host_graphs.hpp>
+#include <dpgather/graph/replay_guard.hpp>
 #include <dpgather/graph/select.hpp>
 #include <dpgather/graph/statistics.hpp>
 #include <dpgather/plan/capture_sizes.hpp>
@@ -56,28 +59,32 @@ class GraphCache {
                      step.can_graph(config.phase), gather.static_transport(step), sizes_,
                      {.local_rows = config.max_local_rows, .global_rows = config.max_global_rows});
     reason_ = selection.reason;
-    gather_ = gather.lifeline().hold();
+    if (watch_.lost_any(gather.lifeline().hold())) drop_all();
     return reason_ == EagerReason::none ? selection.shape : gather.exact_shape(step);
   }
 
   /// Runs `body(key, stream)`: at once if the shape is exact, else as a graph, which is captured if
-  /// `key` is new. A capture runs nothing; it ends with `agreement.confirm`, and if it failed on
-  /// any rank the key is dropped and stays eager on all ranks, this step included. Throws
-  /// CapacityError if the step does not fit the key.
+  /// `key` is new. On a device a new key's step runs eagerly first, and its graph from the next
+  /// step on. A capture runs nothing; it ends with `agreement.confirm`, and if it failed on any
+  /// rank the key is dropped and stays eager on all ranks, this step included. Throws CapacityError
+  /// if the step does not fit the key.
   template <class Agreement, std::invocable<const Key&, stream_type> Body>
   void run(const Step& step, const Key& key, stream_type stream, Agreement& agreement, Body&& body,
            int phase = 0) {
     const detail::Range range("dpgather graph");
     const ErrorContext where{step.rank(), step.index(), "GraphCache"};
     if (shape_of(key).is_static) check_fit(step, key, phase);
-    check_begun(where);
+    watch_.check_begun(where);
     const StateReport<Agreement> report{*this, agreement};
     if (!shape_of(key).is_static) {
       note_eager(std::exchange(reason_, EagerReason::caller));
       return body(key, stream);
     }
     require(!running_, where, "a graph is running already; one execution at a time");
-    if (!failed_.contains(key) && !graphs_.contains(key)) capture(key, stream, agreement, body);
+    if (!failed_.contains(key) && !graphs_.contains(key)) {
+      capture(key, stream, agreement, body);
+      if constexpr (Backend::warms_up) return note_eager(EagerReason::warm_up);
+    }
     if (failed_.contains(key)) {
       note_eager(EagerReason::capture_failed);
       return body(key, stream);
@@ -121,14 +128,11 @@ class GraphCache {
   void note_eager(EagerReason reason) { ++statistics_.eager[static_cast<std::size_t>(reason)]; }
 
   /// Drops every graph: a communicator was re-created or a buffer moved. Call it on all ranks in the
-  /// same step: the next agreement throws DivergenceError where caches differ.
+  /// same step: the next agreement throws DivergenceError where caches differ. `select` does so
+  /// itself when a gather that it was given before is gone.
   template <class Agreement>
   void invalidate(Agreement& agreement) {
-    graphs_.clear();
-    noted_.clear();
-    failed_.clear();
-    ++generation_;
-    ++statistics_.invalidations;
+    drop_all();
     agreement.set_state(state());
   }
   /// Of what was captured, failed and dropped so far; the same on all ranks.
@@ -163,28 +167,24 @@ class GraphCache {
     Agreement& agreement;
     ~StateReport() { agreement.set_state(cache.state()); }
   };
-  /// The gather that selected must have begun this step, or old counts would be used.
-  void check_begun(const ErrorContext& where) const {
-    const auto gather = gather_.lock();
-    if (!gather) return;
-    require(gather->step == where.step, where, gather->name, " began step ", gather->step,
-            ", not this one: call begin_step every step, before run");
+  void drop_all() {
+    graphs_.clear();
+    noted_.clear();
+    failed_.clear();
+    statistics_.graph_bytes = 0;
+    ++generation_;
+    ++statistics_.invalidations;
   }
-  /// The replay guard: counts that exceed what was baked would be cut off.
   static void check_fit(const Step& step, const Key& key, int phase) {
-    const ShapeKey& shape = shape_of(key);
-    const std::int64_t longest =
-        std::max(max(step.tokens(phase)), max(step.requests(phase)) * shape.width);
-    require<CapacityError>(longest <= shape.local_len, {step.rank(), step.index(), "GraphCache"},
-                           "a rank has ", longest, " rows, the graph was captured for ",
-                           shape.local_len);
-    require(step.forward(phase) == shape.forward && step.width(phase) == shape.width,
-            {step.rank(), step.index(), "GraphCache"}, "the step is ", name(step.forward(phase)),
-            " with width ", step.width(phase), ", the graph is ", shape);
+    detail::check_fit({max(step.tokens(phase)), max(step.requests(phase)), step.forward(phase),
+                       step.width(phase)},
+                      shape_of(key), {step.rank(), step.index(), "GraphCache"});
   }
 
   template <class Agreement, class Body>
   void capture(const Key& key, stream_type stream, Agreement& agreement, Body& body) {
+    // An exception of the warm-up is one of an eager step: it passes, and nothing is captured.
+    if constexpr (Backend::warms_up) body(key, stream);
     typename Backend::graph_type graph;
     std::string failure;
     try {
@@ -201,10 +201,13 @@ class GraphCache {
       return;
     }
     while (const std::optional<Key> victim = eviction_.victim(graphs_.size())) {
+      statistics_.graph_bytes -= Backend::bytes(graphs_.at(*victim));
       graphs_.erase(*victim);
       eviction_.dropped(*victim);
       ++statistics_.evictions;
     }
+    Backend::prepare(graph, stream);
+    statistics_.graph_bytes += Backend::bytes(graph);
     graphs_.emplace(key, std::move(graph));
     ++statistics_.captures;
   }
@@ -228,7 +231,7 @@ class GraphCache {
   std::unordered_set<Key> noted_;  // captured by the engine itself
   GraphStatistics statistics_;
   std::string last_failure_;
-  std::weak_ptr<const Lifeline::State> gather_;
+  detail::GatherWatch watch_;
   EagerReason reason_ = EagerReason::caller;
   std::uint64_t generation_ = 0;
   bool running_ = false;

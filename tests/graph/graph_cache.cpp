@@ -348,6 +348,39 @@ TEST_CASE("invalidate drops every graph and they are captured anew") {
   });
 }
 
+TEST_CASE("a gather made anew drops the graphs of the one before it, on all ranks alike") {
+  static std::string report;
+  const auto old = destructor_error_handler();
+  destructor_error_handler() = +[](const char* message) noexcept { report = message; };
+  test::on_ranks({.dp = 2}, [](test::Rank& rank) {
+    const GatherConfig config{.layout = rank.layout, .hidden = 1, .max_local_rows = 8};
+    GraphCache<> graphs(CaptureSizes::sglang(8));
+    std::vector<float> input(8);
+    const auto serve = [&](DpGather<MaxLen>& gather, float value) {
+      const Step step = rank.agree(decode(2));
+      const ShapeKey shape = graphs.select(step, gather);
+      gather.begin_step(step, shape, HostStream{});
+      std::fill(input.begin(), input.end(), value + static_cast<float>(rank.dp()));
+      Rows<float> all;
+      graphs.run(
+          step, shape, HostStream{}, rank.agreement, [&](const ShapeKey& key, HostStream stream) {
+            all = gather.gather(key, Rows<const float>(input.data(), key.local_len, 1), stream);
+          });
+      return gather.gather(shape, Rows<const float>(input.data(), shape.local_len, 1),
+                           HostStream{})(gather.counts().offsets[1], 0);
+    };
+    auto gather = std::make_unique<DpGather<MaxLen>>(rank.comm, config);
+    expect(serve(*gather, 1) == 2.0f && graphs.size() == 1, "captured");
+    gather = nullptr;
+    gather = std::make_unique<DpGather<MaxLen>>(rank.comm, config);
+    expect(serve(*gather, 5) == 6.0f && graphs.size() == 1, "served by a graph of the old gather");
+    expect(graphs.statistics().captures == 2 && graphs.statistics().invalidations == 1,
+           "captured anew");
+    expect(serve(*gather, 7) == 8.0f && graphs.statistics().captures == 2, "and kept");
+  });
+  destructor_error_handler() = old;
+}
+
 TEST_CASE("a graph over a gather that is gone is refused, not run") {
   static std::string report;
   const auto old = destructor_error_handler();

@@ -34,9 +34,10 @@ struct HostMemory {
   static void deallocate(void* data) noexcept {
     ::operator delete (data, std::align_val_t{alignment});
   }
+  static void zero(void* data, std::size_t bytes) { std::memset(data, 0, bytes); }
 };
 
-/// `visible_type` is a space that both the host and this space's work can read and write.
+/// `zero` is done when it returns: for construction, not for steps. `visible_type` is a space that both the host and this space's work can read and write.
 template <class M>
 concept MemorySpace = requires(std::size_t bytes, void* data) {
   typename M::stream_type;
@@ -44,6 +45,7 @@ concept MemorySpace = requires(std::size_t bytes, void* data) {
   { M::allocate(bytes) } -> std::same_as<void*>;
   { M::deallocate(data) }
   noexcept;
+  M::zero(data, bytes);
   { M::alignment } -> std::convertible_to<std::size_t>;
 };
 

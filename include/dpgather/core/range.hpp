@@ -11,8 +11,12 @@ namespace dpgather::detail {
 class Range {
  public:
 #if defined(DPGATHER_NVTX)
-  explicit Range(const char* name) { nvtxRangePushA(name); }
-  ~Range() { nvtxRangePop(); }
+  explicit Range(const char* name) {
+    nvtxRangePushA(name);
+  }
+  ~Range() {
+    nvtxRangePop();
+  }
 #else
   explicit constexpr Range(const char*) {}
   constexpr ~Range() {}  // not trivial: a range that is only declared is no unused variable

@@ -60,6 +60,7 @@ class DeviceCounts {
  public:
   DeviceCounts(std::int64_t blocks, std::int64_t own)
       : words_(3 * blocks), error_(1), blocks_(blocks), own_(own) {
+    Memory::zero(words_.data(), static_cast<std::size_t>(words_.size()) * sizeof(std::int64_t));
     *error_.data() = 0;
   }
 

@@ -2,25 +2,19 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <memory>
 
 #include <dpgather/core/error.hpp>
 #include <dpgather/core/stream.hpp>
+#include <dpgather/graph/backend.hpp>
 
 namespace dpgather {
-
-/// What a backend does: capture what `body` issues on the stream it is given, without running it;
-/// launch it later.
-template <class B>
-concept GraphBackend = requires(typename B::stream_type stream, const typename B::graph_type& graph,
-                                void (*body)(typename B::stream_type)) {
-  { B::capture(stream, body) } -> std::same_as<typename B::graph_type>;
-  B::launch(graph, stream, ErrorContext{});
-};
 
 struct HostGraphs {
   using stream_type = HostStream;
   using graph_type = std::unique_ptr<const Recording>;
+  static constexpr bool warms_up = false;
 
   /// If `body` throws, what it recorded is dropped and the stream is as it was.
   template <std::invocable<HostStream> Body>
@@ -31,10 +25,13 @@ struct HostGraphs {
     body(HostStream(*recording));
     return recording;
   }
+  static void prepare(const graph_type&, HostStream) {}
   /// `where` labels errors and says which step it is.
   static void launch(const graph_type& graph, HostStream, const ErrorContext& where) {
     graph->replay(where);
   }
+  /// What a recording takes is not counted.
+  [[nodiscard]] static std::size_t bytes(const graph_type&) { return 0; }
 };
 
 static_assert(GraphBackend<HostGraphs>);

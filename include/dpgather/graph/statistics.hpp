@@ -18,13 +18,14 @@ enum class EagerReason : std::uint8_t {
   mode_not_capturable,  ///< the gather mode takes counts as arguments
   capture_failed,       ///< a capture of this key failed on some rank
   caller,               ///< the caller asked for an exact shape
+  warm_up,              ///< a key's first step on a device; its graph was captured after it
 };
-inline constexpr std::size_t eager_reasons = 8;
+inline constexpr std::size_t eager_reasons = 9;
 
 [[nodiscard]] constexpr std::string_view name(EagerReason reason) {
   constexpr std::string_view names[eager_reasons] = {
-      "none",           "prefill", "vote", "no_rows", "too_large", "mode_not_capturable",
-      "capture_failed", "caller"};
+      "none",           "prefill", "vote",   "no_rows", "too_large", "mode_not_capturable",
+      "capture_failed", "caller",  "warm_up"};
   return names[static_cast<std::size_t>(reason)];
 }
 
@@ -36,6 +37,7 @@ struct GraphStatistics {
   std::uint64_t invalidations = 0;
   std::uint64_t evictions = 0;
   std::array<std::uint64_t, eager_reasons> eager{};  ///< steps by EagerReason
+  std::uint64_t graph_bytes = 0;                     ///< device memory of the graphs held now
   std::uint64_t rows = 0;                            ///< rows that existed
   std::uint64_t attention_rows = 0;                  ///< local_len times DP ranks
   std::uint64_t ffn_rows = 0;                        ///< global_len

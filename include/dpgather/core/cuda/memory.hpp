@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 
 #include <dpgather/core/cuda/api.hpp>
 #include <dpgather/core/cuda/stream.hpp>
@@ -26,6 +27,7 @@ struct PinnedMemory {
   static void deallocate(void* data) noexcept {
     detail::cuda_report(cudaFreeHost(data), "cudaFreeHost");
   }
+  static void zero(void* data, std::size_t bytes) { std::memset(data, 0, bytes); }
 };
 
 /// Memory of the current device; contents are undefined at first. Without a stream it is
@@ -43,6 +45,10 @@ struct DeviceMemory {
     return data;
   }
   static void deallocate(void* data) noexcept { detail::cuda_report(cudaFree(data), "cudaFree"); }
+  static void zero(void* data, std::size_t bytes) {
+    detail::cuda_check(cudaMemset(data, 0, bytes), "cudaMemset");
+    detail::cuda_check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
+  }
 
   [[nodiscard]] static void* allocate(std::size_t bytes, CudaStream stream) {
     void* data = nullptr;

@@ -1,0 +1,5 @@
+// Everything for a .cu file: the library on CUDA streams, with kernels.
+#pragma once
+
+#include <dpgather/core/cuda/launch.cuh>
+#include <dpgather/cuda.hpp>
