@@ -7,11 +7,11 @@
 #include <ranges>
 #include <type_traits>
 
-#include <dpgather/core/config.hpp>
 #include <dpgather/core/error.hpp>
 #include <dpgather/core/launch.hpp>
 #include <dpgather/core/rows.hpp>
 #include <dpgather/core/stream.hpp>
+#include <dpgather/trim/compact_rows.hpp>
 #include <dpgather/trim/output_rows.hpp>
 #include <dpgather/trim/trim_view.hpp>
 
@@ -23,23 +23,6 @@ concept RequestCounts = std::ranges::contiguous_range<R> && std::ranges::sized_r
     std::integral<std::ranges::range_value_t<R>>;
 
 namespace detail {
-
-/// Slot row r * width + k, if it is valid, goes to row `starts[r] + k` of `out`. Up to `most`
-/// requests; where they start travels as an argument of the work.
-template <class T>
-struct CompactSlots {
-  static constexpr int most = 96;
-  std::int64_t starts[most + 1];
-  Rows<const T> slots;
-  Rows<T> out;
-  std::int64_t width;
-  DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
-    const std::int64_t r = row / width;
-    const std::int64_t to = starts[r] + row % width;
-    if (to < starts[r + 1]) copy_elements(out.row(to), slots.row(row), out.width(), lane, lanes);
-  }
-  [[nodiscard]] std::int64_t row_bytes() const { return detail::row_bytes(out); }
-};
 
 template <class T>
 [[nodiscard]] bool overlap(Rows<const T> a, Rows<const T> b) {
