@@ -79,16 +79,16 @@ struct Meeting {
     int color = 0, key = 0;
     std::size_t size = 0, offset = 0;
   };
-  std::map<int, Item> items;                  // by rank
-  std::map<int, std::shared_ptr<void>> made;  // by color: what came of it
+  std::map<int, Item> items;                    // by rank
+  std::map<int, std::shared_ptr<Clique>> made;  // by color: what came of it
 };
 
 /// A communicator as all its ranks share it.
 struct Clique {
   int id = 0;
   int size = 0;
-  std::vector<ncclComm_t> members;   // by rank; null before its call
-  std::vector<bool> left;            // aborted, or destroyed
+  std::vector<ncclComm_t> members;  // by rank; null before its call
+  std::vector<bool> left;           // aborted, or destroyed
   std::map<std::uint64_t, Exchange> exchanges;
   std::map<MessageKey, Message> messages;
   std::map<std::pair<std::string, std::uint64_t>, Meeting> meetings;  // by call, which
@@ -173,6 +173,9 @@ void poison(const ncclComm& comm, const Execution& execution);
 void leave(ncclComm& comm);
 
 void count_launch(const ncclComm& comm, const Launch& launch);
+
+/// "ranks 1 2": who has not come to a meeting.
+[[nodiscard]] std::string absent(const ncclComm& comm, const Meeting& meeting);
 
 /// A T that starts anew with each run.
 template <class T>

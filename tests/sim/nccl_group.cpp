@@ -10,7 +10,7 @@ namespace sim::nccl {
 
 Group& group() {
   static thread_local Group group;
-  if (group.run != run_number()) group = Group{.run = run_number()};
+  if (group.run != run_number()) group = Group();
   return group;
 }
 
@@ -40,8 +40,9 @@ Job later(Group::Operations all) {
   job.step = [all = std::move(all)]() -> std::optional<ncclResult_t> {
     for (const cudaStream_t stream : all.streams)
       if (capturing(stream) != all.captured) {
-        violation("a capture began or ended before ncclCommGetAsyncError said that the operations "
-                  "on its stream are there");
+        violation(
+            "a capture began or ended before ncclCommGetAsyncError said that the operations "
+            "on its stream are there");
         return ncclInvalidUsage;
       }
     return launch(all);
@@ -61,7 +62,7 @@ bool mixed(const Group& group) {
 }  // namespace
 
 ncclResult_t do_group() {
-  Group now = std::exchange(group(), Group{.run = run_number()});
+  Group now = std::exchange(group(), Group());
   if (now.error == ncclSuccess && mixed(now))
     now.error = fail(ncclInvalidArgument, "blocking and non-blocking communicators in one group");
   ncclResult_t result = now.error;
@@ -95,10 +96,10 @@ ncclResult_t add(ncclComm_t comm, const Operation& operation, cudaStream_t strea
   auto& all = group().operations;
   auto found = std::find_if(all.begin(), all.end(), [&](auto& o) { return o.comm == comm; });
   if (check_stream(stream) != cudaSuccess)
-    return fail(ncclUnhandledCudaError, to_string(operation) + ": " + name_of(stream) +
+    return fail(ncclUnhandledCudaError, to_string(operation) + ": " + sim::name_of(stream) +
                                             " cannot be used: invalid, failed, or forbidden now");
   if (stream != nullptr && device_of(stream) != comm->device)
-    return fail(ncclUnhandledCudaError, to_string(operation) + ": " + name_of(stream) +
+    return fail(ncclUnhandledCudaError, to_string(operation) + ": " + sim::name_of(stream) +
                                             " is of another device than " + name_of(*comm));
   const bool captured = capturing(stream);
   if (found == all.end()) {
@@ -126,9 +127,9 @@ ncclResult_t operate(const char* name, const Operation& operation, ncclComm_t co
     // Discarded, and no barrier; a non-blocking communicator is still busy with it.
     if (operation.count > 0) return add(comm, operation, stream);
     if (!comm->blocking)
-      group().jobs.emplace_back(
-          comm, Job{to_string(operation), [] { return std::optional(ncclSuccess); },
-                    [] { return std::string(); }});
+      group().jobs.emplace_back(comm,
+                                Job{to_string(operation), [] { return std::optional(ncclSuccess); },
+                                    [] { return std::string(); }});
     return ncclSuccess;
   });
 }
@@ -152,8 +153,7 @@ ncclResult_t ncclGroupEnd() {
   const sim::Turn turn;
   const ncclResult_t begun = sim::nccl::begin("ncclGroupEnd", 20000);
   sim::nccl::Group& group = sim::nccl::group();
-  if (group.depth == 0)
-    return sim::nccl::fail(ncclInvalidUsage, "ncclGroupEnd: not in a group");
+  if (group.depth == 0) return sim::nccl::fail(ncclInvalidUsage, "ncclGroupEnd: not in a group");
   if (group.error == ncclSuccess) group.error = begun;
   if (--group.depth > 0) return begun;
   return sim::nccl::do_group();

@@ -19,11 +19,11 @@ struct Group {
     std::vector<cudaStream_t> streams;
     bool captured = false;
   };
-  std::uint64_t run = 0;
+  std::uint64_t run = run_number();
   int depth = 0;
   ncclResult_t error = ncclSuccess;  // of the first call that failed
   std::vector<std::pair<ncclComm_t, Job>> jobs;
-  std::vector<Operations> operations;  // by communicator
+  std::vector<Operations> operations;                  // by communicator
   std::vector<std::function<ncclResult_t()>> endings;  // destroy, abort
 };
 Group& group();
@@ -50,7 +50,7 @@ ncclResult_t group_call(const char* name, int since, const F& f) {
   if (result == ncclSuccess) result = f();
   if (group().depth == 0) {
     if (result != ncclSuccess) {
-      group() = Group{.run = run_number()};
+      group() = Group();
       return result;
     }
     return do_group();

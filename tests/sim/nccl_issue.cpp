@@ -158,7 +158,7 @@ ncclResult_t issue(ncclComm_t comm, std::shared_ptr<const Launch> launch,
                    const std::vector<cudaStream_t>& streams) {
   for (const cudaStream_t stream : streams)
     if (check_stream(stream) != cudaSuccess)
-      return fail(ncclUnhandledCudaError, "cannot enqueue on " + name_of(stream));
+      return fail(ncclUnhandledCudaError, "cannot enqueue on " + sim::name_of(stream));
   for (const Operation& operation : launch->operations) {
     if (!launch->captured)
       comm->warm.insert(operation.kind);
@@ -194,7 +194,7 @@ ncclResult_t issue(ncclComm_t comm, std::shared_ptr<const Launch> launch,
     };
     const cudaError_t error = enqueue(streams[i], std::move(work));
     if (error != cudaSuccess)
-      return fail(ncclUnhandledCudaError, "cannot enqueue on " + name_of(streams[i]));
+      return fail(ncclUnhandledCudaError, "cannot enqueue on " + sim::name_of(streams[i]));
   }
   return ncclSuccess;
 }

@@ -1,0 +1,180 @@
+// How communicators are asked, fail and end. NCCL user guide, "Communicator Creation and Management
+// Functions" and "Error handling and communicator abort".
+#include <algorithm>
+
+#include "sim/nccl_data.hpp"
+#include "sim/nccl_group.hpp"
+
+namespace sim::nccl {
+
+std::string absent(const ncclComm& comm, const Meeting& meeting) {
+  std::string text = "ranks";
+  for (int r = 0; r < comm.clique->size; ++r)
+    if (meeting.items.count(r) == 0)
+      text += " " + std::to_string(r) +
+              (comm.clique->left[static_cast<std::size_t>(r)] ? " (has left)" : "");
+  return text;
+}
+
+namespace {
+
+Job finalization(ncclComm_t comm) {
+  const auto meeting = [comm]() -> Meeting& {
+    return comm->clique->meetings[{"ncclCommFinalize", 0}];
+  };
+  meeting().items[comm->rank] = {};
+  Job job;
+  job.name = "ncclCommFinalize";
+  job.step = [comm, meeting]() -> std::optional<ncclResult_t> {
+    if (comm->completed < comm->issued) return std::nullopt;
+    if (meeting().items.size() != static_cast<std::size_t>(comm->clique->size)) return std::nullopt;
+    return ncclSuccess;
+  };
+  job.waits_for = [comm, meeting] {
+    return comm->completed < comm->issued ? "its own operations" : absent(*comm, meeting());
+  };
+  return job;
+}
+
+/// Waits for what this rank has issued, and for graphs that hold its operations.
+ncclResult_t end(ncclComm_t comm, const char* call) {
+  const auto live = [comm] {
+    return std::count_if(comm->captured.begin(), comm->captured.end(),
+                         [](const auto& launch) { return !launch.expired(); });
+  };
+  const auto what = [&] {
+    const auto launches = comm->issued - comm->completed;
+    return std::string(call) + " of " + name_of(*comm) + " waits for " +
+           (launches > 0 ? std::to_string(launches) + " launches on streams"
+                         : "live graphs that hold " + std::to_string(live()) +
+                               " of its launches; destroy them before");
+  };
+  const bool done =
+      block_until([&] { return comm->completed == comm->issued && live() == 0; }, what);
+  leave(*comm);
+  comm->destroyed = true;
+  progress();
+  return done ? ncclSuccess : fail(ncclSystemError, "the simulation has ended");
+}
+
+ncclResult_t ask(const char* call, ncclComm_t comm, int* out, int ncclComm::*what) {
+  return simple_call(call, 20000, [&] {
+    const ncclResult_t ready = check_ready(comm, call);
+    if (ready != ncclSuccess) return ready;
+    if (out == nullptr) return fail(ncclInvalidArgument, std::string(call) + ": null result");
+    *out = comm->*what;
+    return ncclSuccess;
+  });
+}
+
+}  // namespace
+}  // namespace sim::nccl
+
+using namespace sim::nccl;
+
+extern "C" {
+
+ncclResult_t ncclGetVersion(int* version) {
+  return simple_call("ncclGetVersion", 0, [&] {
+    if (version == nullptr) return fail(ncclInvalidArgument, "ncclGetVersion: version is null");
+    *version = options().version;
+    return ncclSuccess;
+  });
+}
+
+const char* ncclGetErrorString(ncclResult_t result) {
+  static const char* const texts[] = {
+      "no error",
+      "unhandled cuda error (run with NCCL_DEBUG=INFO for details)",
+      "unhandled system error (run with NCCL_DEBUG=INFO for details)",
+      "internal error - please report this issue to the NCCL developers",
+      "invalid argument (run with NCCL_DEBUG=WARN for details)",
+      "invalid usage (run with NCCL_DEBUG=WARN for details)",
+      "remote process exited or there was a network error",
+      "NCCL operation in progress"};
+  return result >= 0 && result < ncclNumResults ? texts[result] : "unknown result code";
+}
+
+const char* ncclGetLastError(ncclComm_t) {
+  const sim::Turn turn;
+  static thread_local std::string text;  // stays valid until the thread asks again
+  text = last_error();
+  return text.c_str();
+}
+
+ncclResult_t ncclCommFinalize(ncclComm_t comm) {
+  return group_call("ncclCommFinalize", 21400, [&] {
+    if (comm == nullptr) return ncclSuccess;
+    const ncclResult_t ready = check_ready(comm, "ncclCommFinalize");
+    if (ready != ncclSuccess) return ready;
+    if (comm->finalized) return fail(ncclInvalidArgument, "ncclCommFinalize: finalized before");
+    comm->finalized = true;
+    group().jobs.emplace_back(comm, finalization(comm));
+    return ncclSuccess;
+  });
+}
+
+ncclResult_t ncclCommDestroy(ncclComm_t comm) {
+  return group_call("ncclCommDestroy", 20000, [&] {
+    if (comm == nullptr) return ncclSuccess;
+    const ncclResult_t ready = check_ready(comm, "ncclCommDestroy");
+    if (ready == ncclSuccess)
+      group().endings.emplace_back([comm] { return end(comm, "ncclCommDestroy"); });
+    return ready;
+  });
+}
+
+ncclResult_t ncclCommAbort(ncclComm_t comm) {
+  return group_call("ncclCommAbort", 20000, [&] {
+    if (comm == nullptr) return ncclSuccess;
+    if (!is_live(comm)) return check_ready(comm, "ncclCommAbort");
+    comm->aborted = true;
+    comm->jobs.clear();
+    leave(*comm);
+    sim::progress();
+    group().endings.emplace_back([comm] { return end(comm, "ncclCommAbort"); });
+    return ncclSuccess;
+  });
+}
+
+ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* asyncError) {
+  const sim::Turn turn;
+  const ncclResult_t begun = begin("ncclCommGetAsyncError", 20400, true);
+  if (begun != ncclSuccess) return begun;
+  if (comm == nullptr || asyncError == nullptr)
+    return fail(ncclInvalidArgument, "ncclCommGetAsyncError: null argument");
+  if (!is_live(comm)) return check_ready(comm, "ncclCommGetAsyncError");
+  poll(*comm);
+  const auto& left = comm->clique->left;
+  if (options().remote_errors && comm->error == ncclSuccess &&
+      std::find(left.begin(), left.end(), true) != left.end())
+    comm->error = ncclRemoteError;
+  for (const AsyncError& error : options().async_errors)
+    if (comm->error == ncclSuccess && error.rank == comm->owner && comm->polls >= error.from_poll)
+      comm->error = error.error;
+  ++comm->polls;
+  *asyncError = comm->error != ncclSuccess ? comm->error
+                : comm->jobs.empty()       ? ncclSuccess
+                                           : ncclInProgress;
+  return ncclSuccess;
+}
+
+ncclResult_t ncclCommCount(const ncclComm_t comm, int* count) {
+  return simple_call("ncclCommCount", 20000, [&] {
+    const ncclResult_t ready = check_ready(comm, "ncclCommCount");
+    if (ready != ncclSuccess) return ready;
+    if (count == nullptr) return fail(ncclInvalidArgument, "ncclCommCount: count is null");
+    *count = comm->clique->size;
+    return ncclSuccess;
+  });
+}
+
+ncclResult_t ncclCommCuDevice(const ncclComm_t comm, int* device) {
+  return ask("ncclCommCuDevice", comm, device, &ncclComm::device);
+}
+
+ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank) {
+  return ask("ncclCommUserRank", comm, rank, &ncclComm::rank);
+}
+
+}  // extern "C"
