@@ -10,16 +10,12 @@ namespace {
 
 using namespace test;
 
-/// Takes its transport at run time, so that one instantiation a type covers all three.
-struct AnyMode {
-  Transport transport = Transport::max_len;
-  [[nodiscard]] std::optional<Transport> choose(const StepLoad&, bool captured) const {
-    if (captured && !graph_safe(transport)) return std::nullopt;
-    return transport;
-  }
-  static constexpr bool may_use(Transport) { return true; }
-  [[nodiscard]] std::uint64_t fingerprint() const { return static_cast<std::uint64_t>(transport); }
-};
+template <class Mode, class T>
+void whole_path(const SetUp& set_up, Mode mode = {}) {
+  on_ranks(set_up.layout, [&](Rank& rank) {
+    WholePath<Mode, T, ThreadComm<>, HostGraphs>(rank, set_up, mode).run();
+  });
+}
 
 void named_mode(const SetUp& set_up, std::uint64_t choice) {
   switch (choice % 5) {

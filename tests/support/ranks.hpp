@@ -18,12 +18,17 @@ void expect(bool condition, const Parts&... parts) {
   if (!condition) throw std::logic_error(dpgather::concat(parts...));
 }
 
-/// One rank of a test: communicator, control plane and agreement over all ranks of the layout.
-struct Rank {
-  dpgather::ThreadComm<>& comm;
+/// One rank of a test: communicator, control plane and agreement over all ranks of the layout, and
+/// the stream that it works on.
+template <class Comm>
+struct RankOf {
+  using memory_type = typename Comm::memory_type;
+
+  Comm& comm;
   dpgather::ThreadControl& control;
   dpgather::StepAgreement<dpgather::ThreadControl>& agreement;
   dpgather::DpLayout layout;
+  typename memory_type::stream_type stream = {};
 
   [[nodiscard]] int rank() const { return comm.rank(); }
   [[nodiscard]] int dp() const { return layout.dp_rank(comm.rank()); }
@@ -35,6 +40,7 @@ struct Rank {
     return agreement.wait();
   }
 };
+using Rank = RankOf<dpgather::ThreadComm<>>;
 
 /// `f(Rank&)` on every rank; rethrows the error of the rank that failed first of its own accord.
 template <class F>
