@@ -163,11 +163,15 @@ void Memory::fill_guards(const Allocation& a) {
 
 void Memory::check(const Allocation& a) {
   if (__asan_poison_memory_region != nullptr) return;  // it has seen to that
+  static const std::vector<unsigned char> untouched(guard, guard_byte);
   const auto touched = [](const unsigned char* zone) {
-    return std::any_of(zone, zone + guard, [](unsigned char c) { return c != guard_byte; });
+    return std::memcmp(zone, untouched.data(), guard) != 0;
   };
-  if (touched(a.base - guard)) violation("written before the start of " + a.name(), a.device);
-  if (touched(a.base + a.bytes)) violation("written past the end of " + a.name(), a.device);
+  const bool before = touched(a.base - guard);
+  if (!before && !touched(a.base + a.bytes)) return;
+  violation((before ? "written before the start of " : "written past the end of ") + a.name(),
+            a.device);
+  fill_guards(a);  // said once
 }
 
 void Memory::release(Allocation& a) {

@@ -20,6 +20,7 @@ struct Allocation {
   std::uint64_t id = 0;
   bool live = true;
   bool pooled = false;                         // cudaMallocAsync
+  bool freeing = false;                        // cudaFreeAsync is on its way
   std::size_t room = 0;                        // of the arena, with guards
   std::shared_ptr<const Item> available = {};  // stream-ordered: not before this is done
 

@@ -48,8 +48,19 @@ struct Options {
   std::size_t device_bytes = std::size_t{1} << 30;
 };
 
-enum class Count { kernel, copy, fill, memop, host_function, collective, launch, sync, allocation };
-inline constexpr std::size_t counts_number = 9;
+enum class Count {
+  kernel,
+  copy,
+  fill,
+  memop,
+  host_function,
+  collective,
+  launch,
+  sync,
+  allocation,
+  event
+};
+inline constexpr std::size_t counts_number = 10;
 
 struct RankReport {
   std::int64_t calls = 0;                           // counted calls, faults index these
