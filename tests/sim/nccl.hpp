@@ -59,8 +59,8 @@ struct Count {
 [[nodiscard]] Count counted(int rank, Kind kind);
 [[nodiscard]] std::uint64_t launches(int rank);
 
-/// Of the last run: communicators neither destroyed nor aborted, windows and registrations not
-/// taken back, memory of ncclMemAlloc not freed; one line each.
+/// Of the last run: communicators neither destroyed nor aborted, windows not taken back; one line
+/// each. Also among the leaks of sim::Report.
 [[nodiscard]] std::vector<std::string> left_over();
 
 /// Of a live window: the offset of its buffer in the allocation of each rank.

@@ -4,6 +4,7 @@
 
 #include "sim/nccl_data.hpp"
 #include "sim/nccl_group.hpp"
+#include "sim/scheduler.hpp"
 
 namespace sim::nccl {
 
@@ -67,6 +68,19 @@ ncclResult_t ask(const char* call, ncclComm_t comm, int* out, int ncclComm::*wha
   });
 }
 
+template <class F>
+ncclResult_t ending_call(const char* name, ncclComm_t comm, const F& f) {
+  const Turn turn;
+  const ncclResult_t begun = begin(name, 20000);
+  ncclResult_t result = ended() ? ncclSuccess : begun;  // ranks that unwind let go of things
+  if (comm != nullptr && !in_device_work()) {
+    const ncclResult_t done = f();
+    if (result == ncclSuccess) result = done;
+  }
+  if (group().error == ncclSuccess) group().error = result;
+  return group().depth > 0 ? result : do_group();
+}
+
 }  // namespace
 }  // namespace sim::nccl
 
@@ -114,9 +128,10 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   });
 }
 
+// An error injected into either of these two is of the kind that leaves nothing behind all the same.
+
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-  return group_call("ncclCommDestroy", 20000, [&] {
-    if (comm == nullptr) return ncclSuccess;
+  return ending_call("ncclCommDestroy", comm, [comm] {
     const ncclResult_t ready = check_ready(comm, "ncclCommDestroy");
     if (ready == ncclSuccess)
       group().endings.emplace_back([comm] { return end(comm, "ncclCommDestroy"); });
@@ -125,8 +140,7 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
-  return group_call("ncclCommAbort", 20000, [&] {
-    if (comm == nullptr) return ncclSuccess;
+  return ending_call("ncclCommAbort", comm, [comm] {
     if (!is_live(comm)) return check_ready(comm, "ncclCommAbort");
     comm->aborted = true;
     comm->jobs.clear();

@@ -19,7 +19,7 @@ namespace sim::nccl {
 namespace {
 
 struct Given {
-  std::map<void*, std::pair<std::size_t, int>> allocations;  // bytes, rank
+  std::map<void*, std::size_t> allocations;  // bytes
   std::vector<std::unique_ptr<ncclWindow_vidmem>> windows;
   std::uintptr_t handles = 0;
 };
@@ -40,7 +40,7 @@ void* allocation_of(void* buffer, std::size_t size) {
   --after;
   const auto offset = static_cast<std::size_t>(static_cast<std::byte*>(buffer) -
                                                static_cast<std::byte*>(after->first));
-  const std::size_t bytes = after->second.first;
+  const std::size_t bytes = after->second;
   return offset <= bytes && size <= bytes - offset ? after->first : nullptr;
 }
 
@@ -98,9 +98,6 @@ Job deregistration(ncclComm_t comm, ncclWindow_t window) {
 
 std::vector<std::string> left_of_memory() {
   std::vector<std::string> left;
-  for (const auto& [pointer, allocation] : given().allocations)
-    left.push_back(std::to_string(allocation.first) + " bytes of ncclMemAlloc of rank " +
-                   std::to_string(allocation.second));
   for (const auto& window : given().windows)
     if (window->live) left.push_back("a window of " + name_of(*window->comm));
   return left;
@@ -127,7 +124,7 @@ ncclResult_t ncclMemAlloc(void** ptr, size_t size) {
       return fail(ncclUnhandledCudaError,
                   "ncclMemAlloc: no room for " + std::to_string(size) + " bytes");
     sim::count(sim::Count::allocation);
-    given().allocations[made->base] = {size, sim::rank()};
+    given().allocations[made->base] = size;
     *ptr = made->base;
     return ncclSuccess;
   });

@@ -6,7 +6,7 @@
 
 namespace sim::nccl {
 
-/// A line for each thing that was not given back.
+/// A line for each window that was not taken back (memory is reported as CUDA's is).
 [[nodiscard]] std::vector<std::string> left_of_memory();
 
 }  // namespace sim::nccl

@@ -1,7 +1,9 @@
 // Options, counters, and the state that starts anew with each run.
+#include <algorithm>
 #include <cstddef>
 #include <utility>
 
+#include "sim/internal.hpp"
 #include "sim/nccl_comm.hpp"
 #include "sim/nccl_data.hpp"
 #include "sim/nccl_memory.hpp"
@@ -41,6 +43,12 @@ struct State {
       for (const auto& comm : comms)
         if (!comm->destroyed) left.push_back(name_of(*comm));
       for (std::string& line : left_of_memory()) left.push_back(std::move(line));
+      Report& report = report_now();
+      const auto& faults = sim::options().faults;
+      const bool stops =
+          std::any_of(faults.begin(), faults.end(), [](const Fault& f) { return f.stops; });
+      if (report.deadlock.empty() && !stops)
+        report.leaks.insert(report.leaks.end(), left.begin(), left.end());
     }
     ++run;
     comms.clear();
