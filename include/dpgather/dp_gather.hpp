@@ -15,6 +15,7 @@
 #include <dpgather/exchange/gather_config.hpp>
 #include <dpgather/exchange/modes.hpp>
 #include <dpgather/exchange/reduction_check.hpp>
+#include <dpgather/exchange/shared_buffer.hpp>
 #include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/plan/plan.hpp>
 
@@ -25,8 +26,8 @@ namespace dpgather {
 /// `[global_len, H]`, the partial-sum buffer of the same shape and a `[local_len, H]` staging
 /// buffer at fixed addresses; keeps a reference to `ffn`. What `gather` returns is valid until the
 /// next `gather`; the next layer's gather may overwrite it, since every way back waits for all
-/// ranks. The caller's rows are never changed. With A > 1 the constructor is collective: it splits
-/// the attention-TP group off.
+/// ranks. The caller's rows are never changed. The constructor is collective where A > 1 (it splits
+/// the attention-TP group off) and where the communicator registers buffers.
 ///
 /// Shapes come from `exact_shape` (eager) or are capture sizes (`is_static`). Calls with a static
 /// shape may be captured: they depend on the shape and on what `begin_step` wrote, on nothing else.
@@ -39,25 +40,20 @@ class DpGather {
 
   DpGather(Comm& ffn, const GatherConfig& config, Mode mode = {}, Rounding rounding = {})
       : ffn_(ffn),
-        config_((config.check(ffn.rank(), ffn.size()), config)),
+        config_(config.settled(rounding, ffn.rank(), ffn.size())),
         mode_(std::move(mode)),
         rounding_(std::move(rounding)),
         tp_(ffn.rank() % config.layout.attn_tp),
         counts_(config.layout.group_dp(), ffn.rank() / config.layout.attn_tp),
         reduction_check_(ffn.size()),
+        global_(ffn, config_.max_global_rows * config.hidden),
+        partial_(ffn, config_.max_global_rows * config.hidden),
+        staging_(ffn, config_.max_local_rows * config.hidden),
+        ragged_(static_cast<std::size_t>(ffn.size())),
+        ragged_attn_(static_cast<std::size_t>(config.layout.attn_tp)),
         lifeline_(concat("DpGather of rank ", ffn.rank())) {
-    const std::int64_t capacity = round_up(rounding_(config.max_local_rows), config.layout.attn_tp);
-    config_.max_local_rows = capacity;
-    if (config_.max_global_rows == 0) config_.max_global_rows = capacity * config.layout.group_dp();
-    global_ = Buffer<T>(config_.max_global_rows * config.hidden);
-    partial_ = Buffer<T>(config_.max_global_rows * config.hidden);
-    staging_ = Buffer<T>(capacity * config.hidden);
     if (config.layout.attn_tp > 1)
       attn_.emplace(ffn.split(ffn.rank() / config.layout.attn_tp, ffn.rank()));
-    const auto ranks = static_cast<std::size_t>(ffn.size());
-    const auto attn_tp = static_cast<std::size_t>(config.layout.attn_tp);
-    ragged_ = {std::vector<std::int64_t>(ranks), std::vector<std::int64_t>(ranks)};
-    ragged_attn_ = {std::vector<std::int64_t>(attn_tp), std::vector<std::int64_t>(attn_tp)};
   }
   DpGather(const DpGather&) = delete;
   DpGather& operator=(const DpGather&) = delete;
@@ -237,7 +233,7 @@ class DpGather {
   DeviceCounts<typename Comm::memory_type> counts_;
   detail::ReductionCheck<typename Comm::memory_type> reduction_check_;
   std::optional<Comm> attn_;
-  Buffer<T, typename Comm::memory_type> global_, partial_, staging_;
+  detail::SharedBuffer<T, Comm> global_, partial_, staging_;
   Plan plan_, scratch_;
   detail::RaggedSizes ragged_, ragged_attn_;
   RowsMoved moved_;

@@ -22,6 +22,7 @@ namespace detail {
 
 /// Sizes in elements of a v-collective, one per rank of the FFN group; kept between steps.
 struct RaggedSizes {
+  explicit RaggedSizes(std::size_t ranks) : counts(ranks), offsets(ranks) {}
   std::vector<std::int64_t> counts, offsets;
 };
 

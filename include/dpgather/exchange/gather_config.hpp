@@ -36,6 +36,16 @@ struct GatherConfig {
     require(phase >= 0, where, "phase is ", phase, ", must not be negative");
   }
 
+  /// With every limit filled in and rounded. Checks first.
+  template <class Rounding>
+  [[nodiscard]] GatherConfig settled(const Rounding& rounding, int rank, int ranks) const {
+    check(rank, ranks);
+    GatherConfig result = *this;
+    result.max_local_rows = round_up(rounding(max_local_rows), layout.attn_tp);
+    if (max_global_rows == 0) result.max_global_rows = result.max_local_rows * layout.group_dp();
+    return result;
+  }
+
   /// Throws CapacityError, on every rank of the group alike, if a step does not fit the buffers.
   void check_plan(const Plan& plan, const ErrorContext& where) const {
     const auto longest = std::max_element(plan.lens.begin(), plan.lens.end());
