@@ -16,7 +16,7 @@ namespace dpgather::detail {
 
 /// Integers wrap as NCCL's do; signed overflow would be undefined.
 template <class T>
-T add_wrapping(T a, T b) {
+DPGATHER_HD T add_wrapping(T a, T b) {
   if constexpr (std::is_integral_v<T>) {
     using U = std::make_unsigned_t<T>;
     return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));

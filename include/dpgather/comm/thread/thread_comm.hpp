@@ -1,7 +1,6 @@
 // ThreadComm: ranks are threads of one process.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -12,6 +11,7 @@
 #include <dpgather/comm/argument_checks.hpp>
 #include <dpgather/comm/communicator.hpp>
 #include <dpgather/comm/thread/hub.hpp>
+#include <dpgather/comm/thread/split.hpp>
 #include <dpgather/comm/thread/thread_rank.hpp>
 
 namespace dpgather {
@@ -27,7 +27,8 @@ namespace dpgather {
 /// at once.
 template <MemorySpace Memory = HostMemory, CheckLevel Checks = CheckLevel{DPGATHER_CHECKS}>
 class ThreadComm {
-  static_assert(std::is_same_v<Memory, HostMemory>, "ThreadComm moves host memory");
+  static_assert(std::is_same_v<Memory, HostMemory>,
+                "ThreadComm moves host memory, and device memory with comm/thread_device.hpp");
 
  public:
   using memory_type = Memory;
@@ -100,31 +101,8 @@ class ThreadComm {
 
   /// Collective. Ranks of one color meet in a new hub, ordered by (key, rank).
   [[nodiscard]] ThreadComm split(int color, int key) {
-    detail::ThreadRank& state = *state_;
-    const ErrorContext where = state.where("split");
-    require(color >= 0, where, "color is ", color, ", must not be negative");
-    ThreadHub& hub = *state.hub;
-    // Color and key travel as the two "counts" of the call.
-    const std::int64_t mine[] = {color, key};
-    hub.calls(rank()).assign(1, {.signature = {.op = Collective::split}, .counts = mine});
-    hub.enter(rank(), where);
-    state.compare(where);
-    std::vector<std::pair<int, int>> members;  // (key, rank)
-    for (int r = 0; r < size(); ++r) {
-      const Counts theirs = hub.calls(r)[0].counts;
-      if (theirs[0] == color) members.emplace_back(static_cast<int>(theirs[1]), r);
-    }
-    std::sort(members.begin(), members.end());
-    const auto leader = members.front().second;
-    if (leader == rank())
-      hub.child(leader) =
-          std::make_shared<ThreadHub>(static_cast<int>(members.size()), hub.deadline());
-    hub.rejoin();
-    auto child = hub.child(leader);
-    hub.rejoin();
-    hub.child(rank()).reset();
-    const auto me = std::find(members.begin(), members.end(), std::pair(key, rank()));
-    return ThreadComm(std::move(child), static_cast<int>(me - members.begin()));
+    auto [hub, rank] = detail::split_hub(*state_, color, key);
+    return ThreadComm(std::move(hub), rank);
   }
 
  private:

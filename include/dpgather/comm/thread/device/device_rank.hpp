@@ -1,0 +1,174 @@
+// One rank of a ThreadComm on device memory: how it meets its peers, and what becomes of an error.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <dpgather/comm/thread/device/join.hpp>
+#include <dpgather/comm/thread/device/seat.hpp>
+#include <dpgather/comm/thread/thread_rank.hpp>
+
+namespace dpgather::detail {
+
+/// Lives at one address, so that captured work can point to it.
+struct DeviceRank {
+  /// Launches a call's element work and returns the elements read: issue_call of the call's type.
+  using Issue = std::uint64_t (*)(ThreadHub&, int, std::size_t, bool, CudaStream);
+
+  DeviceRank(std::shared_ptr<ThreadHub> h, int r, int lanes) : base(std::move(h), r) {
+    guard([&] { seats = take_seats(base, lanes); });
+  }
+  DeviceRank(const DeviceRank&) = delete;
+  DeviceRank& operator=(const DeviceRank&) = delete;
+  ~DeviceRank() {
+    if (std::uncaught_exceptions() > base.exceptions)
+      base.hub->fail(concat("rank ", base.rank, " ended with an exception"));
+    free_waits_if_failed();
+  }
+
+  void fail(std::string_view reason) {
+    base.hub->fail(reason);
+    free_waits();
+  }
+
+  ThreadRank base;
+  std::vector<std::shared_ptr<DeviceSeat>> seats;
+  CudaStream stream;  // of the pending calls
+  std::vector<Issue> issues;
+
+  std::vector<std::shared_ptr<const void>> unnoted;  // lanes of captures that nobody takes notes of
+  std::exception_ptr mine;                           // this rank's error in the call that runs
+
+  [[nodiscard]] DeviceSeat& seat() const { return seat_of(base.rank); }
+  [[nodiscard]] DeviceSeat& seat_of(int peer) const {
+    return *seats[static_cast<std::size_t>(peer % size())];
+  }
+  [[nodiscard]] int size() const { return base.hub->size(); }
+
+  /// Some streams may wait for a rank that will not come.
+  void free_waits() const {
+    if (!seats.empty()) seats[0]->pool->free_waits();
+  }
+  void free_waits_if_failed() {
+    try {
+      base.hub->check({});
+    } catch (const Error&) {
+      free_waits();
+    }
+  }
+  /// An error of the communicator frees the streams that wait for a rank that will not come.
+  template <class F>
+  void guard(const F& f) {
+    try {
+      f();
+    } catch (...) {
+      free_waits_if_failed();
+      throw;
+    }
+  }
+
+  /// Before the first rendezvous: what peers compare and wait for. An error is theirs as well.
+  void arrive(std::optional<DeviceScope>& scope) {
+    DeviceSeat& own = seat();
+    mine = nullptr;
+    own.refused.clear();
+    own.failed.store(false);
+    own.mode = CallMode::unknown;
+    auto& calls = base.hub->calls(base.rank);
+    calls.assign(base.pending.begin(), base.pending.end());
+    own.keep_numbers(calls);
+    try {
+      scope.emplace(own.device);
+      if (stream.capturing()) {
+        own.capture_and_stream = number_of_capture();
+        own.mode = CallMode::captured;
+      } else {
+        own.mode = CallMode::eager;
+        if (size() > 1) own.ready.record(stream);
+      }
+    } catch (const std::exception& error) {
+      own.refused = error.what();
+      mine = std::current_exception();
+    }
+  }
+  /// A rank's number for a stream of a capture.
+  std::uint64_t number_of_capture() {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    unsigned long long id = 0;
+    cuda_check(cudaStreamGetCaptureInfo(stream.get(), &status, &id), "cudaStreamGetCaptureInfo");
+    const std::pair key(id, stream.get());
+    const auto known = std::find(captures.rbegin(), captures.rend(), key);
+    if (known != captures.rend()) return static_cast<std::uint64_t>(captures.rend() - known - 1);
+    captures.push_back(key);
+    return captures.size() - 1;
+  }
+
+  /// After the first rendezvous. Every rank sees the same, so either none throws or all do. A rank
+  /// that cannot capture costs that capture alone.
+  void agree_on_mode(const ErrorContext& at) {
+    std::string refusals, eager, captured;
+    for (int r = 0; r < size(); ++r) {
+      const DeviceSeat& theirs = seat_of(r);
+      const auto list = [r](std::string& text) { text += concat(text.empty() ? "" : ", ", r); };
+      if (theirs.mode == CallMode::eager) list(eager);
+      if (theirs.mode == CallMode::captured) list(captured);
+      if (!theirs.refused.empty())
+        refusals += concat(refusals.empty() ? "" : "; ", "rank ", r, ": ", theirs.refused);
+    }
+    const bool mixed = !eager.empty() && !captured.empty();
+    if (refusals.empty() && !mixed) return;
+    if (mixed)
+      refusals = concat("ranks ", captured, " capture this call, ranks ", eager,
+                        " do not; a call is captured by all ranks or by none");
+    base.hub->rejoin();
+    if (!eager.empty()) base.hub->fail(refusals);
+    if (mine) std::rethrow_exception(mine);
+    if (mixed) throw MismatchError(at, refusals);
+    if (!eager.empty()) throw PeerError(at, refusals);
+    throw GraphError(at, refusals);
+  }
+
+  /// Does `f` unless a rank has failed in this call; then all go on to the last rendezvous, so that
+  /// none leaves while another reads its buffers.
+  template <class F>
+  void attempt(const F& f) {
+    for (const auto& theirs : seats)
+      if (theirs->failed.load(std::memory_order_acquire)) return;
+    try {
+      f();
+    } catch (const std::exception& error) {
+      mine = std::current_exception();
+      seat().failure = error.what();
+      seat().failed.store(true, std::memory_order_release);
+    }
+  }
+  /// After the last rendezvous: throws on all ranks if one has failed.
+  template <class E>
+  void throw_failures(const ErrorContext& at, bool for_good) {
+    std::string text;
+    for (int r = 0; r < size(); ++r) {
+      const DeviceSeat& theirs = seat_of(r);
+      if (theirs.failed.load(std::memory_order_acquire))
+        text += concat(text.empty() ? "" : "; ", "rank ", r, ": ", theirs.failure);
+    }
+    if (text.empty()) return;
+    base.hub->rejoin();
+    if (for_good) base.hub->fail(text);
+    if (mine) std::rethrow_exception(mine);
+    throw E(at, text);
+  }
+
+ private:
+  std::vector<std::pair<unsigned long long, cudaStream_t>> captures;  // by their numbers
+};
+
+}  // namespace dpgather::detail
