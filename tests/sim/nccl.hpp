@@ -35,7 +35,7 @@ struct Options {
   bool windows = true;
   /// Longest that a non-blocking call stays in progress, in polls, once all ranks have called.
   int polls = 3;
-  std::vector<AsyncError> async_errors;
+  std::vector<AsyncError> async_errors = {};
 };
 
 /// Options for as long as it lives, to be made outside sim::run.

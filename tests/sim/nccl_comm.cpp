@@ -2,6 +2,7 @@
 // Functions" and "Error handling and communicator abort".
 #include <algorithm>
 
+#include "sim/device.hpp"
 #include "sim/nccl_data.hpp"
 #include "sim/nccl_group.hpp"
 #include "sim/scheduler.hpp"
@@ -27,6 +28,8 @@ Job finalization(ncclComm_t comm) {
   Job job;
   job.name = "ncclCommFinalize";
   job.step = [comm, meeting]() -> std::optional<ncclResult_t> {
+    if (device_error(comm->device) != cudaSuccess)
+      return fail(ncclUnhandledCudaError, "ncclCommFinalize: the device has failed");
     if (comm->completed < comm->issued) return std::nullopt;
     if (meeting().items.size() != static_cast<std::size_t>(comm->clique->size)) return std::nullopt;
     return ncclSuccess;
@@ -50,12 +53,16 @@ ncclResult_t end(ncclComm_t comm, const char* call) {
                          : "live graphs that hold " + std::to_string(live()) +
                                " of its launches; destroy them before");
   };
-  const bool done =
-      block_until([&] { return comm->completed == comm->issued && live() == 0; }, what);
+  // A failed device does no more work, and lets go of all.
+  const auto failed = [comm] { return device_error(comm->device) != cudaSuccess; };
+  const bool done = block_until(
+      [&] { return failed() || (comm->completed == comm->issued && live() == 0); }, what);
   leave(*comm);
   comm->destroyed = true;
   progress();
-  return done ? ncclSuccess : fail(ncclSystemError, "the simulation has ended");
+  if (!done) return fail(ncclSystemError, "the simulation has ended");
+  return failed() ? fail(ncclUnhandledCudaError, std::string(call) + ": the device has failed")
+                  : ncclSuccess;
 }
 
 ncclResult_t ask(const char* call, ncclComm_t comm, int* out, int ncclComm::*what) {

@@ -186,8 +186,8 @@ ncclResult_t issue(ncclComm_t comm, std::shared_ptr<const Launch> launch,
       }
       const std::shared_ptr<Execution> execution = *latest;
       const Operation& first = launch->operations.front();
-      self.name = to_string(first) + (launch->operations.size() > 1 ? " and others" : "") + " of " +
-                  name_of(*comm);
+      self.name = to_string(first) + (launch->operations.size() > 1 ? " and others" : "") +
+                  " of comm " + std::to_string(comm->clique->id);
       self.ready = [comm, execution, i] { return ready(*comm, execution, i); };
       self.slice = [comm, execution, i] { return run(*comm, *execution, i); };
       self.waits_for = [comm, execution] { return waits_for(*comm, *execution); };
