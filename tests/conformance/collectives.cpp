@@ -3,31 +3,31 @@
 #include "conformance/worlds.hpp"
 
 using namespace conformance;
-using dpgather::HostStream;
 
 namespace {
 
 constexpr std::int64_t lengths[] = {1, 3, 64, 1000};
-constexpr HostStream stream;
 
 }  // namespace
 
 TEST_CASE_TEMPLATE("all-gather brings every rank's block to its place", World, CONFORMANCE_WORLDS) {
-  at_every_size<World>([](auto& comm, Rank rank) {
+  at_every_size<World>([](auto& comm, auto rank) {
     for_each_type([&]<class T>(T, std::string_view type) {
       for (const auto n : lengths) {
-        std::vector<T> want;
+        std::vector<T> want, sent;
         for (int r = 0; r < rank.size; ++r)
           for (std::int64_t i = 0; i < n; ++i) want.push_back(value<T>(r, i));
-        Guarded<T> send(n), recv(n * rank.size), both(n * rank.size);
+        Guarded<T, World> send(n), recv(n * rank.size), both(n * rank.size);
         for (std::int64_t i = 0; i < n; ++i)
-          send[i] = both[rank.rank * n + i] = value<T>(rank.rank, i);
-        const std::vector<T> sent(send.span().begin(), send.span().end());
-        comm.all_gather(send.data(), recv.data(), n, stream);
-        comm.all_gather(both.data() + rank.rank * n, both.data(), n, stream);
-        rank.findings.equal<T>(recv.span(), want, concat("out of place, ", type, " x ", n));
-        rank.findings.equal<T>(both.span(), want, concat("in place, ", type, " x ", n));
-        rank.findings.equal<T>(send.span(), sent, "send");
+          sent.push_back(send[i] = both[rank.rank * n + i] = value<T>(rank.rank, i));
+        put(rank, send, recv, both);
+        comm.all_gather(send.data(), recv.data(), n, rank.stream);
+        comm.all_gather(both.data() + rank.rank * n, both.data(), n, rank.stream);
+        fetch(comm, rank, send, recv, both);
+        rank.findings.template equal<T>(recv.span(), want,
+                                        concat("out of place, ", type, " x ", n));
+        rank.findings.template equal<T>(both.span(), want, concat("in place, ", type, " x ", n));
+        rank.findings.template equal<T>(send.span(), sent, "send");
         rank.findings.expect(recv.guards_hold() && both.guards_hold(), "wrote outside of recv");
       }
     });
@@ -35,20 +35,23 @@ TEST_CASE_TEMPLATE("all-gather brings every rank's block to its place", World, C
 }
 
 TEST_CASE_TEMPLATE("all-reduce gives every rank the sum", World, CONFORMANCE_WORLDS) {
-  at_every_size<World>([](auto& comm, Rank rank) {
+  at_every_size<World>([](auto& comm, auto rank) {
     for_each_type([&]<class T>(T, std::string_view type) {
       for (const auto n : lengths) {
         std::vector<T> want, sent;
-        Guarded<T> send(n), recv(n), both(n);
+        Guarded<T, World> send(n), recv(n), both(n);
         for (std::int64_t i = 0; i < n; ++i) {
           want.push_back(sum<T>(rank.size, i));
           sent.push_back(send[i] = both[i] = value<T>(rank.rank, i));
         }
-        comm.all_reduce(send.data(), recv.data(), n, stream);
-        comm.all_reduce(both.data(), both.data(), n, stream);
-        rank.findings.equal<T>(recv.span(), want, concat("out of place, ", type, " x ", n));
-        rank.findings.equal<T>(both.span(), want, concat("in place, ", type, " x ", n));
-        rank.findings.equal<T>(send.span(), sent, "send");
+        put(rank, send, recv, both);
+        comm.all_reduce(send.data(), recv.data(), n, rank.stream);
+        comm.all_reduce(both.data(), both.data(), n, rank.stream);
+        fetch(comm, rank, send, recv, both);
+        rank.findings.template equal<T>(recv.span(), want,
+                                        concat("out of place, ", type, " x ", n));
+        rank.findings.template equal<T>(both.span(), want, concat("in place, ", type, " x ", n));
+        rank.findings.template equal<T>(send.span(), sent, "send");
         rank.findings.expect(recv.guards_hold() && both.guards_hold(), "wrote outside of recv");
       }
     });
@@ -57,21 +60,23 @@ TEST_CASE_TEMPLATE("all-reduce gives every rank the sum", World, CONFORMANCE_WOR
 
 TEST_CASE_TEMPLATE("reduce-scatter gives each rank its block of the sum", World,
                    CONFORMANCE_WORLDS) {
-  at_every_size<World>([](auto& comm, Rank rank) {
+  at_every_size<World>([](auto& comm, auto rank) {
     for_each_type([&]<class T>(T, std::string_view type) {
       for (const auto n : lengths) {
         std::vector<T> want, sent;
-        Guarded<T> send(n * rank.size), recv(n), both(n * rank.size);
+        Guarded<T, World> send(n * rank.size), recv(n), both(n * rank.size);
         for (std::int64_t i = 0; i < n * rank.size; ++i)
           sent.push_back(send[i] = both[i] = value<T>(rank.rank, i));
         for (std::int64_t i = 0; i < n; ++i) want.push_back(sum<T>(rank.size, rank.rank * n + i));
-        comm.reduce_scatter(send.data(), recv.data(), n, stream);
-        comm.reduce_scatter(both.data(), both.data() + rank.rank * n, n, stream);
-        rank.findings.equal<T>(recv.span(), want, concat("out of place, ", type, " x ", n));
-        rank.findings.equal<T>(both.span().subspan(static_cast<std::size_t>(rank.rank * n),
-                                                   static_cast<std::size_t>(n)),
-                               want, concat("in place, ", type, " x ", n));
-        rank.findings.equal<T>(send.span(), sent, "send");
+        put(rank, send, recv, both);
+        comm.reduce_scatter(send.data(), recv.data(), n, rank.stream);
+        comm.reduce_scatter(both.data(), both.data() + rank.rank * n, n, rank.stream);
+        fetch(comm, rank, send, recv, both);
+        rank.findings.template equal<T>(recv.span(), want,
+                                        concat("out of place, ", type, " x ", n));
+        rank.findings.template equal<T>(both.span(rank.rank * n, n), want,
+                                        concat("in place, ", type, " x ", n));
+        rank.findings.template equal<T>(send.span(), sent, "send");
         rank.findings.expect(recv.guards_hold() && both.guards_hold(), "wrote outside of recv");
       }
     });
@@ -79,17 +84,19 @@ TEST_CASE_TEMPLATE("reduce-scatter gives each rank its block of the sum", World,
 }
 
 TEST_CASE_TEMPLATE("broadcast gives every rank what any root has", World, CONFORMANCE_WORLDS) {
-  at_every_size<World>([](auto& comm, Rank rank) {
+  at_every_size<World>([](auto& comm, auto rank) {
     for_each_type([&]<class T>(T, std::string_view type) {
       for (int root = 0; root < rank.size; ++root) {
         std::vector<T> want;
-        Guarded<T> data(77);
+        Guarded<T, World> data(77);
         for (std::int64_t i = 0; i < 77; ++i) {
           want.push_back(value<T>(root, i));
           if (rank.rank == root) data[i] = value<T>(root, i);
         }
-        comm.broadcast(data.data(), 77, root, stream);
-        rank.findings.equal<T>(data.span(), want, concat(type, " from ", root));
+        put(rank, data);
+        comm.broadcast(data.data(), 77, root, rank.stream);
+        fetch(comm, rank, data);
+        rank.findings.template equal<T>(data.span(), want, concat(type, " from ", root));
         rank.findings.expect(data.guards_hold(), "wrote outside of the buffer");
       }
     });
@@ -97,42 +104,70 @@ TEST_CASE_TEMPLATE("broadcast gives every rank what any root has", World, CONFOR
 }
 
 TEST_CASE_TEMPLATE("large buffers come out whole", World, CONFORMANCE_WORLDS) {
-  at_every_size<World>([](auto& comm, Rank rank) {
+  at_every_size<World>([](auto& comm, auto rank) {
     constexpr std::int64_t n = 300007;
-    std::vector<float> send(n), recv(n), want(n);
+    Guarded<float, World> send(n), recv(n);
+    std::vector<float> want;
     for (std::int64_t i = 0; i < n; ++i) {
-      send[static_cast<std::size_t>(i)] = value<float>(rank.rank, i);
-      want[static_cast<std::size_t>(i)] = sum<float>(rank.size, i);
+      send[i] = value<float>(rank.rank, i);
+      want.push_back(sum<float>(rank.size, i));
     }
-    comm.all_reduce(send.data(), recv.data(), n, stream);
-    rank.findings.equal<float>(recv, want, "all-reduce");
+    put(rank, send);
+    comm.all_reduce(send.data(), recv.data(), n, rank.stream);
+    fetch(comm, rank, recv);
+    rank.findings.template equal<float>(recv.span(), want, "all-reduce");
+  });
+}
+
+TEST_CASE_TEMPLATE("calls without a wait between them see each other's results", World,
+                   CONFORMANCE_WORLDS) {
+  at_every_size<World>([](auto& comm, auto rank) {
+    constexpr std::int64_t n = 96;
+    Guarded<std::int64_t, World> rows(n), all(n * rank.size), back(n);
+    std::vector<std::int64_t> want;
+    for (std::int64_t i = 0; i < n; ++i) {
+      rows[i] = rank.rank + i;
+      std::int64_t grown = rank.rank + i;  // every round multiplies it by the number of ranks
+      for (int round = 0; round < 5; ++round) grown *= rank.size;
+      want.push_back(grown);
+    }
+    put(rank, rows, all, back);
+    for (int round = 0; round < 5; ++round) {
+      const auto& from = round % 2 == 0 ? rows : back;
+      const auto& to = round % 2 == 0 ? back : rows;
+      comm.all_gather(from.data(), all.data(), n, rank.stream);
+      comm.reduce_scatter(all.data(), to.data(), n, rank.stream);
+    }
+    fetch(comm, rank, back);
+    rank.findings.template equal<std::int64_t>(back.span(), want, "there and back");
   });
 }
 
 TEST_CASE_TEMPLATE("zero counts are legal with null pointers and move nothing", World,
                    CONFORMANCE_WORLDS) {
-  at_every_size<World>([](auto& comm, Rank rank) {
+  at_every_size<World>([](auto& comm, auto rank) {
     for_each_type([&]<class T>(T, std::string_view) {
       T* const none = nullptr;
       const T* const nothing = nullptr;
       const std::vector<std::int64_t> zeros(static_cast<std::size_t>(rank.size), 0);
-      comm.all_gather(nothing, none, 0, stream);
-      comm.all_reduce(nothing, none, 0, stream);
-      comm.reduce_scatter(nothing, none, 0, stream);
-      comm.broadcast(none, 0, rank.size - 1, stream);
-      comm.all_gather_v(nothing, none, zeros, zeros, stream);
-      comm.reduce_scatter_v(nothing, none, zeros, zeros, stream);
+      comm.all_gather(nothing, none, 0, rank.stream);
+      comm.all_reduce(nothing, none, 0, rank.stream);
+      comm.reduce_scatter(nothing, none, 0, rank.stream);
+      comm.broadcast(none, 0, rank.size - 1, rank.stream);
+      comm.all_gather_v(nothing, none, zeros, zeros, rank.stream);
+      comm.reduce_scatter_v(nothing, none, zeros, zeros, rank.stream);
     });
+    finish(comm, rank);
     rank.findings.expect(comm.elements_moved() == 0,
                          concat(comm.elements_moved(), " elements were counted"));
   });
 }
 
 TEST_CASE_TEMPLATE("elements are counted by the formula of each call", World, CONFORMANCE_WORLDS) {
-  at_every_size<World>([](auto& comm, Rank rank) {
+  at_every_size<World>([](auto& comm, auto rank) {
     const std::int64_t n =
         24 * rank.size;  // a multiple: each rank's share of an all-reduce is the same
-    std::vector<float> a(static_cast<std::size_t>(n * rank.size)), b(a.size());
+    Guarded<float, World> a(n * rank.size), b(n * rank.size);
     std::int64_t want = 0;
     const auto counted = [&](std::int64_t more, std::string_view what) {
       want += more;
@@ -140,22 +175,23 @@ TEST_CASE_TEMPLATE("elements are counted by the formula of each call", World, CO
           comm.elements_moved() == static_cast<std::uint64_t>(want),
           concat(what, ": ", comm.elements_moved(), " counted in all, expected ", want));
     };
-    comm.all_gather(a.data(), b.data(), n, stream);
+    comm.all_gather(a.data(), b.data(), n, rank.stream);
     counted(rank.size * n, "all-gather");
-    comm.all_reduce(a.data(), b.data(), n, stream);
+    comm.all_reduce(a.data(), b.data(), n, rank.stream);
     counted(2 * n, "all-reduce");
-    comm.reduce_scatter(a.data(), b.data(), n, stream);
+    comm.reduce_scatter(a.data(), b.data(), n, rank.stream);
     counted(rank.size * n, "reduce-scatter");
-    comm.broadcast(a.data(), n, 0, stream);
+    comm.broadcast(a.data(), n, 0, rank.stream);
     counted(n, "broadcast");
     std::vector<std::int64_t> counts, offsets;
     for (int r = 0; r < rank.size; ++r) {
       counts.push_back(r * 2);
       offsets.push_back(r * r);
     }
-    comm.all_gather_v(a.data(), b.data(), counts, offsets, stream);
+    comm.all_gather_v(a.data(), b.data(), counts, offsets, rank.stream);
     counted(rank.size * (rank.size - 1), "all-gather-v");
-    comm.reduce_scatter_v(a.data(), b.data(), counts, offsets, stream);
+    comm.reduce_scatter_v(a.data(), b.data(), counts, offsets, rank.stream);
     counted(rank.size * rank.rank * 2, "reduce-scatter-v");
+    finish(comm, rank);
   });
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <dpgather/comm/mpi.hpp>
+#include <dpgather/graph/host_graphs.hpp>
 
 #include "conformance/support.hpp"
 
@@ -67,7 +68,11 @@ std::string run_processes(const Body& body) {
 template <dpgather::CheckLevel Checks>
 struct MpiWorld {
   using Comm = dpgather::MpiComm<Checks>;
+  using Graphs = dpgather::HostGraphs;
   static constexpr bool compares_calls = Checks == dpgather::CheckLevel::communicating;
+  static constexpr bool mismatches_end = false;
+  static constexpr bool failures_travel = true;
+  static constexpr bool keeps_buffers = true;  // MPI cannot cancel a collective
   static std::vector<int> sizes() { return {dpgather::mpi::size_of(MPI_COMM_WORLD)}; }
 
   template <class Body>
@@ -75,7 +80,7 @@ struct MpiWorld {
                          std::chrono::milliseconds deadline = std::chrono::seconds(60)) {
     return run_processes([&](Rank rank) {
       Comm comm(MPI_COMM_WORLD, deadline);
-      body(comm, rank);
+      body(comm, Place<dpgather::HostStream>{rank});
     });
   }
 };

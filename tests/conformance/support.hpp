@@ -86,6 +86,12 @@ struct Rank {
   Findings& findings;
   std::function<void()> barrier;  // of the harness, not of what is tested
 };
+/// The same with the streams of a world.
+template <class Stream>
+struct Place : Rank {
+  Stream stream = {};
+  Stream other = {};  // another one, where a stream is something that one can have two of
+};
 
 inline std::string findings_of(int rank, const Findings& findings) {
   return findings.text().empty() ? std::string() : concat("\n  rank ", rank, ":", findings.text());
@@ -127,32 +133,6 @@ void for_each_type(const F& f) {
   f(std::int32_t{}, "int32");
   f(std::int64_t{}, "int64");
 }
-
-/// `count` elements between guards, all with a value that no test sends.
-template <class T>
-class Guarded {
- public:
-  explicit Guarded(std::int64_t count)
-      : all_(static_cast<std::size_t>(count) + 2 * guard, untouched()) {}
-  [[nodiscard]] static T untouched() { return make<T>(99); }
-  [[nodiscard]] T* data() { return all_.data() + guard; }
-  [[nodiscard]] T& operator[](std::int64_t i) { return all_[static_cast<std::size_t>(i) + guard]; }
-  [[nodiscard]] std::int64_t size() const {
-    return static_cast<std::int64_t>(all_.size() - 2 * guard);
-  }
-  [[nodiscard]] std::span<const T> span() const {
-    return std::span<const T>(all_).subspan(guard, all_.size() - 2 * guard);
-  }
-  [[nodiscard]] bool guards_hold() const {
-    const auto is_untouched = [](T x) { return x == untouched(); };
-    return std::all_of(all_.begin(), all_.begin() + guard, is_untouched) &&
-           std::all_of(all_.end() - guard, all_.end(), is_untouched);
-  }
-
- private:
-  static constexpr std::ptrdiff_t guard = 5;
-  std::vector<T> all_;
-};
 
 /// Ragged counts with their offsets; `gap` elements lie before each block.
 struct Blocks {

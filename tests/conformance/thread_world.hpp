@@ -1,7 +1,6 @@
 // Ranks are threads: ThreadComm.
 #pragma once
 
-#include <barrier>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -9,7 +8,9 @@
 #include <vector>
 
 #include <dpgather/comm/thread/thread_comm.hpp>
+#include <dpgather/graph/host_graphs.hpp>
 
+#include "conformance/barrier.hpp"
 #include "conformance/support.hpp"
 
 namespace conformance {
@@ -18,7 +19,7 @@ namespace conformance {
 template <class Body>
 std::string run_threads(int size, const Body& body) {
   std::vector<Findings> findings(static_cast<std::size_t>(size));
-  std::barrier<> all(size);
+  Barrier all(size);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < size; ++rank)
     threads.emplace_back([&, rank] {
@@ -42,7 +43,11 @@ std::string run_threads(int size, const Body& body) {
 template <dpgather::CheckLevel Checks>
 struct ThreadWorld {
   using Comm = dpgather::ThreadComm<dpgather::HostMemory, Checks>;
+  using Graphs = dpgather::HostGraphs;
   static constexpr bool compares_calls = true;
+  static constexpr bool mismatches_end = false;
+  static constexpr bool failures_travel = true;
+  static constexpr bool keeps_buffers = false;
   static std::vector<int> sizes() { return {1, 2, 3, 8}; }
 
   /// A rank whose body throws destroys its communicator while it unwinds.
@@ -52,7 +57,7 @@ struct ThreadWorld {
     const auto hub = std::make_shared<dpgather::ThreadHub>(size, deadline);
     return run_threads(size, [&](Rank rank) {
       Comm comm(hub, rank.rank);
-      body(comm, rank);
+      body(comm, Place<dpgather::HostStream>{rank});
     });
   }
 };

@@ -5,6 +5,7 @@
 
 #include <dpgather/core/config.hpp>
 
+#include "conformance/guarded.hpp"
 #include "conformance/support.hpp"
 
 #ifdef CONFORMANCE_MPI
