@@ -95,7 +95,7 @@ def check(root):
             found.append(f"<{api}> is included by {including}, must be at most one")
 
     interfaces = {user for api in APART for user in users[api]}
-    apart = {h for h in headers if reach(h, includes) & interfaces or re.search("/(cuda|nccl|mpi)/", h)}
+    apart = {h for h in headers if reach(h, includes) & interfaces or re.search("/(cuda|nccl|mpi|device)/", h)}
     if UMBRELLA not in texts:
         found.append(f"{UMBRELLA} does not exist")
     else:

@@ -1,6 +1,7 @@
 // Between a test's host memory and memory that ranks work on; done when a call returns.
 #pragma once
 
+#include <cstddef>
 #include <cstring>
 #include <span>
 
@@ -8,13 +9,24 @@
 
 namespace test {
 
-template <class T>
-void upload(std::span<const T> from, T* to, dpgather::HostStream) {
-  if (!from.empty()) std::memcpy(static_cast<void*>(to), from.data(), from.size_bytes());
+/// Copies bytes in the order of a stream and waits for them. For CUDA streams: transfer_cuda.hpp.
+template <class Stream>
+struct Transfer;
+
+template <>
+struct Transfer<dpgather::HostStream> {
+  static void copy(void* to, const void* from, std::size_t bytes, dpgather::HostStream) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+};
+
+template <class T, class Stream>
+void upload(std::span<const T> from, T* to, Stream stream) {
+  Transfer<Stream>::copy(to, from.data(), from.size_bytes(), stream);
 }
-template <class T>
-void download(const T* from, std::span<T> to, dpgather::HostStream) {
-  if (!to.empty()) std::memcpy(static_cast<void*>(to.data()), from, to.size_bytes());
+template <class T, class Stream>
+void download(const T* from, std::span<T> to, Stream stream) {
+  Transfer<Stream>::copy(to.data(), from, to.size_bytes(), stream);
 }
 
 }  // namespace test

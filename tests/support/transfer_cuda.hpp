@@ -1,27 +1,22 @@
-// The transfers of a device's memory, in the order of a stream.
+// The transfers of a device's memory.
 #pragma once
 
-#include <span>
+#include <cstddef>
 
 #include <dpgather/core/cuda/stream.hpp>
 
+#include "support/transfer.hpp"
+
 namespace test {
 
-template <class T>
-void upload(std::span<const T> from, T* to, dpgather::CudaStream stream) {
-  if (from.empty()) return;
-  dpgather::detail::cuda_check(
-      cudaMemcpyAsync(to, from.data(), from.size_bytes(), cudaMemcpyHostToDevice, stream.get()),
-      "cudaMemcpyAsync");
-  stream.synchronize();
-}
-template <class T>
-void download(const T* from, std::span<T> to, dpgather::CudaStream stream) {
-  if (!to.empty())
-    dpgather::detail::cuda_check(
-        cudaMemcpyAsync(to.data(), from, to.size_bytes(), cudaMemcpyDeviceToHost, stream.get()),
-        "cudaMemcpyAsync");
-  stream.synchronize();
-}
+template <>
+struct Transfer<dpgather::CudaStream> {
+  static void copy(void* to, const void* from, std::size_t bytes, dpgather::CudaStream stream) {
+    if (bytes > 0)
+      dpgather::detail::cuda_check(
+          cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream.get()), "cudaMemcpyAsync");
+    stream.synchronize();
+  }
+};
 
 }  // namespace test
