@@ -99,7 +99,8 @@ struct Job {
   std::string name;
   std::function<std::optional<ncclResult_t>()> step;  // nothing: not yet
   std::function<std::string()> waits_for;
-  std::uint64_t polls = 0;  // so many more say "in progress" without trying
+  std::uint64_t polls = 0;          // so many more say "in progress" without trying
+  std::function<void()> undo = {};  // its group failed before it began
 };
 
 }  // namespace sim::nccl

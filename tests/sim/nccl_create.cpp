@@ -68,6 +68,13 @@ Job initialisation(ncclComm_t comm, ncclComm_t* out, const std::string& id) {
     }
     return result;
   };
+  job.undo = [comm, out, id] {
+    const auto rank = static_cast<std::size_t>(comm->rank);
+    if (comm->clique->members[rank] == comm) --bootstraps()[id].arrived;
+    comm->clique->members[rank] = nullptr;
+    comm->destroyed = true;
+    *out = nullptr;
+  };
   job.waits_for = [comm, id] {
     const Bootstrap& bootstrap = bootstraps()[id];
     std::string text = "ranks";

@@ -73,7 +73,11 @@ ncclResult_t do_group() {
     else if (result == ncclSuccess)
       result = r;
   };
-  if (result == ncclSuccess) note(start(std::move(now.jobs)));
+  if (result == ncclSuccess)
+    note(start(std::move(now.jobs)));
+  else
+    for (const auto& [comm, job] : now.jobs)
+      if (job.undo) job.undo();
   for (Group::Operations& all : now.operations) {
     if (result != ncclSuccess) {
       if (!all.comm->blocking && all.comm->error == ncclSuccess) all.comm->error = result;

@@ -5,7 +5,6 @@
 #include <barrier>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -178,23 +177,37 @@ struct NonBlocking {
   }
 };
 
-/// `f(Gpu)` on `ranks` ranks with a GPU each; skipped with the reason where there are fewer.
+/// `f(Gpu)` on `ranks` ranks with a GPU each, skipped with the reason where there are fewer. In the
+/// simulation: under each kind of schedule, and several of each.
 template <class F>
 void on_gpus(int ranks, const F& f) {
-  if (available_devices(ranks) < ranks) {
-    std::printf("skipped: %d GPUs are needed, %d are here\n", ranks, available_devices(ranks));
-    return;
-  }
   ncclUniqueId id;
-  good(ncclGetUniqueId(&id));
   std::barrier<> all(ranks);
-  on_ranks(ranks, [&](int rank) {
+  const auto body = [&](int rank) {
     Gpu gpu{rank, ranks, nullptr, id, &all};
     good(cudaSetDevice(rank), "cudaSetDevice");
     good(cudaStreamCreateWithFlags(&gpu.stream, cudaStreamNonBlocking));
     f(gpu);
     good(cudaStreamDestroy(gpu.stream));
-  });
+  };
+#if defined(DPGATHER_RULES_ON_GPU)
+  int here = 0;
+  static_cast<void>(cudaGetDeviceCount(&here));
+  if (here < ranks) {
+    MESSAGE("skipped: it takes " << ranks << " GPUs, and there are " << here);
+    return;
+  }
+  good(ncclGetUniqueId(&id));
+  dpgather::run_ranks(ranks, body);
+#else
+  for (const auto schedule : {sim::Schedule::late, sim::Schedule::random, sim::Schedule::eager})
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+      good(ncclGetUniqueId(&id));
+      const auto report =
+          sim::run({.ranks = ranks, .devices = ranks, .seed = seed, .schedule = schedule}, body);
+      for (const auto& leak : report.leaks) FAIL_CHECK("left over: ", leak);
+    }
+#endif
 }
 
 }  // namespace rules
