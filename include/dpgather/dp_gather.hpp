@@ -90,6 +90,9 @@ class DpGather {
     lifeline_.set_step(step_);
     ffn_.set_step(step_);
     if (attn_) attn_->set_step(step_);
+    if (config_.clean_slots && shape.transport == Transport::max_len)
+      launch(stream, "clean_slot", shape.local_len,
+             detail::SelectOwnRow<T>{slot(shape), slot(shape), 0, shape.local_len, counts_.view()});
     return plan_;
   }
 
@@ -221,6 +224,7 @@ class DpGather {
             global_.data(),
             partial_.data(),
             staging_.data(),
+            config_.clean_slots,
             ragged_,
             ragged_attn_};
   }

@@ -143,6 +143,41 @@ TEST_CASE("a producer that writes into its slot finds its rows at their place: n
   in_place(SumLen<AllGatherV>{});
 }
 
+TEST_CASE("a gather from a clean slot is a collective and nothing else, and its pads are zero") {
+  for (const bool clean : {true, false})
+    test::on_ranks({.dp = 2}, [clean](test::Rank& rank) {
+      DpGather<MaxLen> gather(
+          rank.comm,
+          {.layout = rank.layout, .hidden = H, .max_local_rows = 8, .clean_slots = clean});
+      const ShapeKey shape{
+          .local_len = 8, .global_len = 16, .forward = Forward::decode, .is_static = true};
+      for (const std::int64_t n : {5, 0, 8, 2}) {
+        const Step step = rank.agree(
+            {.tokens = n, .requests = n, .forward = n ? Forward::decode : Forward::idle});
+        if (n == 0) continue;  // all ranks idle: another kind of step
+        gather.begin_step(step, shape, HostStream{});
+        const auto data = rows(rank.dp(), n);
+        const Rows<float> slot = gather.slot(shape);
+        std::copy(data.begin(), data.end(), slot.data());
+        if (!clean) std::fill(slot.row(n), slot.row(8), -1.0f);
+        Recording recording;
+        const auto all = gather.gather(shape, slot, HostStream(recording));
+        recording.replay();
+        std::size_t operations = 0;
+        for (std::size_t i = 0; i < recording.size(); ++i)
+          operations += recording.operation(i) != "on_launch" ? 1 : 0;
+        expect(operations == (clean ? 1 : 2), operations, " operations");
+        for (int d = 0; d < 2; ++d) {
+          const auto want = rows(d, n);
+          expect(std::equal(want.begin(), want.end(), all.row(d * 8)), "block ", d);
+          expect(
+              std::all_of(all.row(d * 8 + n), all.row(d * 8 + 8), [](float x) { return x == 0; }),
+              "pads of block ", d);
+        }
+      }
+    });
+}
+
 TEST_CASE("reducing rows that are reduced already is caught on every rank") {
   const auto twice = [](auto mode) {
     test::on_ranks({.dp = 2}, [&](test::Rank& rank) {

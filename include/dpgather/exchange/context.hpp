@@ -38,6 +38,7 @@ struct ExchangeContext {
   T* global;                 ///< [global_len, H]
   T* partial;                ///< [global_len, H]
   T* staging;                ///< [local_len, H]
+  bool clean_slots;          ///< pads of a slot are zero already
   RaggedSizes& ragged;       ///< slices over the FFN group
   RaggedSizes& ragged_attn;  ///< slices within the attention-TP group
 
@@ -55,6 +56,11 @@ struct ExchangeContext {
     return shape.local_len / attn_tp;
   }
 
+  /// All local rows exist, as far as the host may know: in an exact shape.
+  [[nodiscard]] bool no_local_pads(const ShapeKey& shape) const {
+    return !shape.is_static && plan.own_valid() == shape.local_len;
+  }
+
   /// Where collectives may write a whole `[local_len, H]` result for `out`: there, or in staging.
   [[nodiscard]] Rows<T> landing(const ShapeKey& shape, Rows<T> out) const {
     const bool direct = out.rows() >= shape.local_len && out.stride() == hidden;
@@ -62,10 +68,13 @@ struct ExchangeContext {
   }
 };
 
-/// Brings `landed` to `out` and zeroes the pads of `out`. Rows of `out` beyond `local_len` are not
-/// touched.
-template <Element T, class Stream>
-void settle(Stream stream, CountsView counts, Rows<const T> landed, Rows<T> out) {
+/// Brings `landed` to `out` and zeroes the pads of `out`; nothing where that is so already. Rows of
+/// `out` beyond `local_len` are not touched.
+template <Element T, Communicator Comm, class Stream>
+void settle(const ExchangeContext<T, Comm>& at, const ShapeKey& shape, Rows<const T> landed,
+            Rows<T> out, Stream stream) {
+  if (landed.data() == out.data() && at.no_local_pads(shape)) return;
+  const CountsView counts = at.counts;
   launch(stream, "settle_rows", std::min(out.rows(), landed.rows()),
          SelectOwnRow<T>{landed, out, 0, landed.rows(), counts});
 }

@@ -20,6 +20,9 @@ struct GatherConfig {
       0;  ///< rows of the global buffer; 0 is group_dp * rounded max_local_rows
   RowAxis axis = RowAxis::tokens;  ///< which counts of the step: token rows or logits rows
   int phase = 0;                   ///< which phase of the step
+  /// The producer writes into slots no row but those that exist: `begin_step` zeroes the others of a
+  /// MAX_LEN slot, once a step, and gathers from the slot are a collective and nothing else.
+  bool clean_slots = false;
 
   /// Throws InvalidArgument unless a communicator of `ranks` ranks can serve it.
   void check(int rank, int ranks) const {

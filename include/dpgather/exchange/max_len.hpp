@@ -14,8 +14,8 @@ struct MaxLenTransport {
     return at.global_rows(shape).slice(at.counts.own * shape.local_len, shape.local_len);
   }
 
-  /// One pass over own rows (none if `input` is the slot and there are no pads), then one in-place
-  /// all-gather of slices. Partial inputs are reduce-scattered to the slices within attention TP
+  /// One pass over own rows, none if `input` is the slot and its pads are zero or there are none;
+  /// then one in-place all-gather of slices. Partial inputs are reduce-scattered to the slices within attention TP
   /// first.
   template <class T, class Comm>
   static void gather(const ExchangeContext<T, Comm>& at, const ShapeKey& shape, Rows<const T> input,
@@ -25,7 +25,9 @@ struct MaxLenTransport {
     const std::int64_t first = reduce ? 0 : at.tp * slice;
     const std::int64_t count = reduce ? shape.local_len : slice;
     const Rows<T> own = slot(at, shape);
-    launch(stream, "fill_slot", count, SelectOwnRow<T>{input, own, first, own.rows(), at.counts});
+    const bool in_slot = input.data() == own.data() && input.stride() == own.stride();
+    if (!in_slot || !(at.clean_slots || at.no_local_pads(shape)))
+      launch(stream, "fill_slot", count, SelectOwnRow<T>{input, own, first, own.rows(), at.counts});
     const std::int64_t elements = slice * at.hidden;
     T* const own_slice = own.data() + at.tp * elements;
     if (reduce)
@@ -43,7 +45,7 @@ struct MaxLenTransport {
     at.ffn.reduce_scatter(partial.data(), own_slice, elements, stream);
     if (at.attn_tp > 1)
       at.attn->all_gather(static_cast<const T*>(own_slice), landed.data(), elements, stream);
-    settle<T>(stream, at.counts, landed, out);
+    settle<T>(at, shape, landed, out, stream);
   }
 };
 

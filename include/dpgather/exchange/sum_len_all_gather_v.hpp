@@ -58,7 +58,7 @@ struct SumLenAllGatherVTransport {
       at.attn->all_gather_v(static_cast<const T*>(own_slice), landed.data(), at.ragged_attn.counts,
                             at.ragged_attn.offsets, stream);
     }
-    settle<T>(stream, at.counts, landed, out);
+    settle<T>(at, shape, landed, out, stream);
   }
 
  private:
