@@ -60,6 +60,18 @@ void on_fault(int signal, siginfo_t* info, void*) {
   sigaction(signal, &previous, nullptr);  // and fault again
 }
 
+/// Anew each run and allocation: test frameworks set handlers of their own for each test.
+void watch_faults() {
+  struct sigaction now = {};
+  sigaction(SIGSEGV, nullptr, &now);
+  if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == on_fault) return;
+  previous = now;
+  struct sigaction action = {};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGSEGV, &action, nullptr);
+}
+
 void make_arena() {
   void* const memory =
       mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -68,10 +80,6 @@ void make_arena() {
   key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
   if (key >= 0 && pkey_mprotect(memory, arena_bytes, PROT_READ | PROT_WRITE, key) != 0)
     std::abort();
-  struct sigaction action = {};
-  action.sa_sigaction = on_fault;
-  action.sa_flags = SA_SIGINFO;
-  sigaction(SIGSEGV, &action, &previous);
 }
 
 thread_local int openings_of_thread = 0;
@@ -138,6 +146,7 @@ unsigned char* Memory::place(std::size_t room, Allocation& allocation) {
 }
 
 Allocation* Memory::allocate(std::size_t bytes, int device) {
+  watch_faults();
   if (device >= 0 && used(device) + bytes > options().device_bytes) return nullptr;
   Allocation fresh{.bytes = bytes, .device = device, .rank = rank(), .id = next_id_++};
   const std::size_t room = round_up(bytes) + 2 * guard;

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "sim/internal.hpp"
@@ -30,12 +31,17 @@ struct Worker {
       Participant* const me = participant;
       forget_thread_state();
       Scheduler::get().enter(me);
+      std::optional<DeviceAccess> access;
+      if (!options().guard_device_memory) access.emplace();
       try {
         (*body)(me->rank);
       } catch (...) {
-        *error = std::current_exception();
-        *order = (*next_order)++;
+        if (!me->over) {  // what a rank that has stopped for good throws while it unwinds is no error
+          *error = std::current_exception();
+          *order = (*next_order)++;
+        }
       }
+      access.reset();
       Scheduler::get().leave(me);
     }
   }

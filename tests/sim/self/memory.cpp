@@ -1,8 +1,12 @@
 // Misuse of memory that hardware may forgive and the simulation does not.
 #include <cmath>
+#include <csignal>
 #include <cstring>
+#include <string>
 
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "sim/kernel.hpp"
 
@@ -65,6 +69,42 @@ TEST_SUITE("simulation: memory") {
                    "written before the start of allocation"));
   }
 #endif
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  TEST_CASE("host code that touches device memory ends the program, and says whose it is") {
+    int ends[2] = {};
+    REQUIRE(pipe(ends) == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      std::signal(SIGABRT, SIG_DFL);
+      dup2(ends[1], 2);
+      void* d = nullptr;
+      static_cast<void>(cudaMalloc(&d, 60));
+      static_cast<volatile char*>(d)[3] = 1;
+      _exit(0);
+    }
+    close(ends[1]);
+    std::string said;
+    char text[256];
+    for (ssize_t n = 0; (n = read(ends[0], text, sizeof text)) > 0;)
+      said.append(text, static_cast<std::size_t>(n));
+    close(ends[0]);
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));
+    CHECK(contains(said, "touched device memory: allocation"));
+    CHECK(contains(said, "(60 bytes, device 0), at byte 3"));
+  }
+#endif
+
+  TEST_CASE("a run may ask for device memory that host code can touch") {
+    sim::run({.guard_device_memory = false}, [](int) {
+      auto* const d = allocate<volatile char>(4);
+      d[0] = 1;
+      CHECK(d[0] == 1);
+      CHECK(cudaFree(const_cast<char*>(d)) == cudaSuccess);
+    });
+  }
 
   TEST_CASE("a copy of memory that was freed in stream order is found") {
     CHECK(contains(violation_of([] {

@@ -210,6 +210,15 @@ TEST_SUITE("simulation: world") {
     CHECK(went_on == std::vector{1, 3});
   }
 
+  TEST_CASE("what a stopped rank throws at the end is not the error of the run") {
+    CHECK_NOTHROW(
+        sim::run({.ranks = 2, .faults = {{.rank = 0, .call = 0, .stops = true}}}, [](int) {
+          int device = 0;
+          if (cudaGetDevice(&device) != cudaSuccess)
+            throw std::runtime_error("of the stopped rank");
+        }));
+  }
+
   TEST_CASE("what ranks leave behind is reported, and gone in the next run") {
     const auto report = sim::run({}, [](int) {
       static_cast<void>(new_stream());
