@@ -6,7 +6,7 @@
 using namespace rules;
 
 TEST_SUITE("cuda rules: devices and errors") {
-  // Device Management, cudaGetDeviceCount, cudaSetDevice, cudaGetDevice.
+  // Runtime API, Device Management, cudaGetDeviceCount, cudaSetDevice, cudaGetDevice.
   TEST_CASE("each thread has a current device, one of those that exist") {
     on_ranks(2, [](int) {
       int number = 0, device = -1;
@@ -22,7 +22,7 @@ TEST_SUITE("cuda rules: devices and errors") {
     });
   }
 
-  // Error Handling, cudaGetLastError, cudaPeekAtLastError.
+  // Runtime API, Error Handling, cudaGetLastError, cudaPeekAtLastError.
   TEST_CASE("the last error of a thread stays until it is fetched") {
     on_ranks(2, [](int rank) {
       if (rank == 1) {
@@ -37,7 +37,7 @@ TEST_SUITE("cuda rules: devices and errors") {
     });
   }
 
-  // Error Handling, cudaGetErrorName, cudaGetErrorString.
+  // Runtime API, Error Handling, cudaGetErrorName, cudaGetErrorString.
   TEST_CASE("errors have names") {
     CHECK(std::string(cudaGetErrorName(cudaErrorMemoryAllocation)) == "cudaErrorMemoryAllocation");
     CHECK(std::string(cudaGetErrorName(cudaErrorStreamCaptureInvalidated)) ==
@@ -45,7 +45,7 @@ TEST_SUITE("cuda rules: devices and errors") {
     CHECK(std::strlen(cudaGetErrorString(cudaErrorInvalidValue)) > 0);
   }
 
-  // Version Management.
+  // Runtime API, Version Management.
   TEST_CASE("the driver is as new as the run-time, or newer") {
     int runtime = 0, driver = 0;
     ok(cudaRuntimeGetVersion(&runtime));
@@ -54,7 +54,7 @@ TEST_SUITE("cuda rules: devices and errors") {
     CHECK(driver / 1000 >= runtime / 1000);
   }
 
-  // Peer Device Memory Access, cudaDeviceCanAccessPeer: a device is no peer of itself.
+  // Runtime API, Peer Device Memory Access, cudaDeviceCanAccessPeer: a device is no peer of itself.
   TEST_CASE("a device is not its own peer") {
     on_one_rank([] {
       int can = 1;
@@ -64,7 +64,7 @@ TEST_SUITE("cuda rules: devices and errors") {
     });
   }
 
-  // Device Management, cudaDeviceGetAttribute.
+  // Runtime API, Device Management, cudaDeviceGetAttribute.
   TEST_CASE("a device tells what it is") {
     on_one_rank([] {
       int value = 0;

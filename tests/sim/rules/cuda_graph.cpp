@@ -224,7 +224,7 @@ TEST_SUITE("cuda rules: graphs") {
     });
   }
 
-  // Issue of this library: 100 replays of one capture.
+  // Runtime API, Graph Management, cudaGraphLaunch: launched any number of times.
   TEST_CASE("a hundred replays each see the input written before them") {
     on_one_rank([] {
       const Stream stream;
