@@ -64,7 +64,7 @@ namespace dpgather::detail {
   } catch (...) {
     if (!parent.failure) {  // nothing is under way
       parent.handle().child.reset();
-      abort_in_background(std::move(handle));
+      end_in_background(std::move(handle), NcclEnd::abort);
     }
     throw;
   }

@@ -29,7 +29,7 @@ struct NcclHandle {
   };
   std::vector<std::unique_ptr<Window>> windows;
 #endif
-  std::atomic<std::uint32_t> ended{0};  // its abort has returned
+  std::atomic<std::uint32_t> ended{0};  // NCCL has let go of it
 };
 
 /// What a batch of NCCL calls came to, and which of them decided it.
@@ -63,24 +63,27 @@ class NcclPause {
   std::chrono::microseconds nap_{20};
 };
 
-/// Aborts `handle` on a thread of its own. ncclCommAbort stops the kernels at once, but returns only
-/// when no captured graph holds the communicator any more, and on some versions when its peers on
-/// this host have aborted too: the caller may be who has to see to that.
-inline void abort_in_background(std::shared_ptr<NcclHandle> handle) noexcept {
+enum class NcclEnd { destroy, abort };
+
+/// Ends `handle` on a thread of its own, since neither call returns before every captured graph that
+/// holds the communicator is gone, and on some versions before its peers on this host have ended
+/// too: the caller may be who has to see to that. An abort stops the kernels at once.
+inline void end_in_background(std::shared_ptr<NcclHandle> handle, NcclEnd how) noexcept {
   try {
-    std::thread([handle = std::move(handle)] {
+    std::thread([handle = std::move(handle), how] {
       for (NcclHandle* const one : {handle.get(), handle->child.get()}) {
         if (one == nullptr || one->comm == nullptr) continue;
-        const ncclResult_t code = ncclCommAbort(one->comm);
+        const bool aborts = how == NcclEnd::abort;
+        const ncclResult_t code = aborts ? ncclCommAbort(one->comm) : ncclCommDestroy(one->comm);
         if (code != ncclSuccess && code != ncclInProgress)
-          nccl::report(nccl::error_text(code, "ncclCommAbort"));
+          nccl::report(nccl::error_text(code, aborts ? "ncclCommAbort" : "ncclCommDestroy"));
       }
       handle->ended.store(1);
       wake_all(handle->ended);
     }).detach();
   } catch (const std::exception& error) {
     nccl::report(error.what());
-    nccl::report("no thread could be started to abort an NCCL communicator: it is left alive");
+    nccl::report("no thread could be started to end an NCCL communicator: it is left alive");
   }
 }
 

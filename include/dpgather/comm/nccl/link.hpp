@@ -126,7 +126,7 @@ class NcclLink final : public NcclMember {
     {
       const std::lock_guard lock(mutex_);
       if (std::exchange(aborted_, true)) return;
-      abort_in_background(handle_);
+      end_in_background(handle_, NcclEnd::abort);
     }
     if (lifeline_.holders() == 0) wait_ended(*handle_, patience());
   }
@@ -175,25 +175,35 @@ class NcclLink final : public NcclMember {
       return;
     }
     const ErrorContext at = where("destroy");
+    try {
 #if DPGATHER_NCCL_HAS_WINDOWS
-    for (const auto& window : handle_->windows)
-      run(at, [&](ncclComm_t comm) {
-        return NcclResult{ncclCommWindowDeregister(comm, window->window),
-                          "ncclCommWindowDeregister"};
-      });
+      for (const auto& window : handle_->windows)
+        run(at, [&](ncclComm_t comm) {
+          return NcclResult{ncclCommWindowDeregister(comm, window->window),
+                            "ncclCommWindowDeregister"};
+        });
 #endif
-    run(at, [](ncclComm_t comm) { return NcclResult{ncclCommFinalize(comm), "ncclCommFinalize"}; });
-    const ncclResult_t code = ncclCommDestroy(handle_->comm);
-    if (code != ncclInProgress) nccl::check(code, "ncclCommDestroy", at);
+      run(at, [](ncclComm_t comm) {
+        return NcclResult{ncclCommFinalize(comm), "ncclCommFinalize"};
+      });
+    } catch (const Error& error) {
+      fail(error.what());
+      throw;
+    }
+    end_in_background(handle_, NcclEnd::destroy);
+    tell_of_unended();
   }
   void tell_of_unended() {
-    if (handle_->ended.load() != 0 || wait_ended(*handle_, std::chrono::milliseconds(0))) return;
+    if (wait_ended(*handle_, lifeline_.holders() > 0 ? std::chrono::milliseconds(0) : patience()))
+      return;
     if (lifeline_.holders() > 0)
       nccl::report(concat(lifeline_.hold()->name,
                           ": its abort ends when the graphs that hold it are destroyed"));
-    else if (!wait_ended(*handle_, patience()))
-      nccl::report(concat(lifeline_.hold()->name, ": NCCL has not ended its abort within ",
-                          patience().count(), " ms; it is left to itself"));
+    else
+      nccl::report(
+          concat(lifeline_.hold()->name, ": NCCL did not end it within ", patience().count(),
+                 " ms and is left to itself; do graphs hold it that were not captured in a "
+                 "CaptureScope?"));
   }
 
   std::shared_ptr<NcclFamily> family_;

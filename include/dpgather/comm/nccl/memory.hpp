@@ -27,8 +27,10 @@ struct NcclMemory {
     return DeviceMemory::allocate(bytes);
 #endif
   }
+  /// Waits for the device's work first, as cudaFree does and ncclMemFree does not.
   static void deallocate(void* data) noexcept {
 #if DPGATHER_NCCL_HAS_MEMORY
+    detail::cuda_report(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
     const ncclResult_t code = ncclMemFree(data);
     if (code == ncclSuccess) return;
     try {
