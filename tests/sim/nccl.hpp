@@ -31,6 +31,9 @@ struct Options {
   /// Once a rank has aborted, its peers' ncclCommGetAsyncError says ncclRemoteError, as over a
   /// network; without it they only wait, as within one host.
   bool remote_errors = false;
+  /// ncclCommDestroy and ncclCommAbort return once all ranks have called either, as some versions do
+  /// for ranks of one process.
+  bool ends_together = false;
   /// false: ncclCommWindowRegister succeeds with a null window, as where peers cannot map memory.
   bool windows = true;
   /// Longest that a non-blocking call stays in progress, in polls, once all ranks have called.

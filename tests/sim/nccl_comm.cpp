@@ -48,15 +48,24 @@ ncclResult_t end(ncclComm_t comm, const char* call) {
   };
   const auto what = [&] {
     const auto launches = comm->issued - comm->completed;
-    return std::string(call) + " of " + name_of(*comm) + " waits for " +
-           (launches > 0 ? std::to_string(launches) + " launches on streams"
-                         : "live graphs that hold " + std::to_string(live()) +
-                               " of its launches; destroy them before");
+    std::string text = std::string(call) + " of " + name_of(*comm) + " waits for ";
+    if (launches > 0) return text + std::to_string(launches) + " launches on streams";
+    if (live() > 0)
+      return text + "live graphs that hold " + std::to_string(live()) +
+             " of its launches; destroy them before";
+    return text + "its peers to end as well";
   };
   // A failed device does no more work, and lets go of all.
   const auto failed = [comm] { return device_error(comm->device) != cudaSuccess; };
+  auto& ending = comm->clique->ending;
+  ending[static_cast<std::size_t>(comm->rank)] = true;
+  const auto peers = [&] {
+    return !options().ends_together ||
+           std::find(ending.begin(), ending.end(), false) == ending.end();
+  };
   const bool done = block_until(
-      [&] { return failed() || (comm->completed == comm->issued && live() == 0); }, what);
+      [&] { return (failed() || (comm->completed == comm->issued && live() == 0)) && peers(); },
+      what);
   leave(*comm);
   comm->destroyed = true;
   progress();

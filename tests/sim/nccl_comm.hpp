@@ -89,6 +89,7 @@ struct Clique {
   int size = 0;
   std::vector<ncclComm_t> members;  // by rank; null before its call
   std::vector<bool> left;           // aborted, or destroyed
+  std::vector<bool> ending;         // about to be either
   std::map<std::uint64_t, Exchange> exchanges;
   std::map<MessageKey, Message> messages;
   std::map<std::pair<std::string, std::uint64_t>, Meeting> meetings;  // by call, which

@@ -130,6 +130,7 @@ std::shared_ptr<Clique> new_clique(int size) {
   clique->size = size;
   clique->members.resize(static_cast<std::size_t>(size));
   clique->left.resize(static_cast<std::size_t>(size));
+  clique->ending.resize(static_cast<std::size_t>(size));
   return clique;
 }
 
@@ -180,6 +181,7 @@ ncclResult_t start(std::vector<std::pair<ncclComm_t, Job>> jobs) {
   const auto all_done = [&] {
     bool done = true;
     for (std::size_t i = 0; i < jobs.size(); ++i) {
+      if (!results[i] && jobs[i].first->aborted) results[i] = ncclInternalError;  // by a thread
       if (!results[i]) results[i] = jobs[i].second.step();
       done = done && results[i];
     }

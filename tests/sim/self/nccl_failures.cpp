@@ -1,5 +1,6 @@
 // Injected errors, aborts, remote errors; and what is counted.
 #include <cmath>
+#include <thread>
 
 #include "sim/self/nccl_support.hpp"
 
@@ -54,6 +55,34 @@ TEST_CASE("peers of an aborted rank see a remote error where they are told") {
     }
     good(ncclCommAbort(std::exchange(world.comm, nullptr)));
     good(cudaStreamSynchronize(world.stream));
+  });
+}
+
+TEST_CASE("where ranks of a process end together, destroy and abort wait for each other") {
+  const sim::nccl::WithOptions together({.ends_together = true});
+  run(of(3), With::non_blocking, [](World& world) {
+    good((world.rank == 0 ? ncclCommAbort : ncclCommDestroy)(std::exchange(world.comm, nullptr)));
+  });
+  const auto text = deadlock_of(of(2), With::blocking, [](World& world) {
+    if (world.rank == 0) good(ncclCommDestroy(std::exchange(world.comm, nullptr)));
+    world.comm = nullptr;
+  });
+  check_contains(text, {"ncclCommDestroy of comm 1 rank 0 of 2 waits for its peers"});
+}
+
+TEST_CASE("another thread's abort ends a blocking initialisation") {
+  ncclUniqueId id;
+  good(ncclGetUniqueId(&id));
+  run(of(2), With::nothing, [&](World& world) {
+    if (world.rank == 1) return;  // never joins
+    ncclComm_t comm = nullptr;
+    std::thread watchdog([&] {
+      while (comm == nullptr) std::this_thread::yield();
+      good(ncclCommAbort(comm));
+    });
+    const ncclResult_t result = ncclCommInitRank(&comm, 2, id, 0);
+    watchdog.join();
+    expect(result == ncclInternalError, ncclGetErrorString(result));
   });
 }
 
