@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -35,27 +34,23 @@ struct CopyBlocks {
     std::int64_t count;
     std::int64_t end;  // of its chunks among all
   };
-  std::array<Block, max_device_ranks> blocks;
+  Block blocks[max_device_ranks];
   int number;
 
   /// Nothing if the data is there already.
   void add(const void* from, void* to, std::int64_t count) {
     if (count == 0 || from == to) return;
     const std::int64_t end = rows() + ceil_div(count, chunk);
-    blocks[static_cast<std::size_t>(number++)] = {static_cast<const Bits*>(from),
-                                                  static_cast<Bits*>(to), count, end};
+    blocks[number++] = {static_cast<const Bits*>(from), static_cast<Bits*>(to), count, end};
   }
-  [[nodiscard]] std::int64_t rows() const {
-    return number == 0 ? 0 : blocks[static_cast<std::size_t>(number - 1)].end;
-  }
+  [[nodiscard]] std::int64_t rows() const { return number == 0 ? 0 : blocks[number - 1].end; }
   [[nodiscard]] std::int64_t row_bytes() const {
     std::int64_t most = 0;
-    for (int i = 0; i < number; ++i)
-      most = std::max(most, blocks[static_cast<std::size_t>(i)].count);
+    for (int i = 0; i < number; ++i) most = std::max(most, blocks[i].count);
     return std::min(most, chunk) * static_cast<std::int64_t>(sizeof(Bits));
   }
   DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
-    const Block* block = &blocks.front();
+    const Block* block = blocks;
     std::int64_t begin = 0;
     while (row >= block->end) begin = (block++)->end;
     const std::int64_t first = (row - begin) * chunk;
@@ -84,7 +79,7 @@ struct SumRanks {
   struct alignas(16) Pack {
     T values[vector];
   };
-  std::array<const T*, max_device_ranks> sources;
+  const T* sources[max_device_ranks];
   T* out;
   std::int64_t count;
   int ranks;
@@ -107,7 +102,7 @@ struct SumRanks {
   DPGATHER_HD void sum_element(std::int64_t at) const {
     Sum sum = static_cast<Sum>(sources[0][at]);
     for (int rank = 1; rank < ranks; ++rank)
-      sum = add_wrapping(sum, static_cast<Sum>(sources[static_cast<std::size_t>(rank)][at]));
+      sum = add_wrapping(sum, static_cast<Sum>(sources[rank][at]));
     out[at] = static_cast<T>(sum);
   }
   DPGATHER_HD void sum_vector(std::int64_t at) const {
@@ -118,7 +113,7 @@ struct SumRanks {
 #endif
     for (int i = 0; i < vector; ++i) sums[i] = static_cast<Sum>(first.values[i]);
     for (int rank = 1; rank < ranks; ++rank) {
-      const Pack next = load(sources[static_cast<std::size_t>(rank)] + at);
+      const Pack next = load(sources[rank] + at);
 #if defined(__CUDA_ARCH__)
 #pragma unroll
 #endif

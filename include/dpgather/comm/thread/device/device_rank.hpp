@@ -115,7 +115,14 @@ struct DeviceRank {
   /// After the first rendezvous. Every rank sees the same, so either none throws or all do. A rank
   /// that cannot capture costs that capture alone.
   void agree_on_mode(const ErrorContext& at) {
-    std::string refusals, eager, captured;
+    int captures = 0;
+    int refuses = 0;
+    for (int r = 0; r < size(); ++r) {
+      captures += seat_of(r).mode == CallMode::captured ? 1 : 0;
+      refuses += seat_of(r).refused.empty() ? 0 : 1;
+    }
+    if (refuses == 0 && (captures == 0 || captures == size())) return;
+    std::string refusals, eager, captured;  // here and no earlier: they allocate
     for (int r = 0; r < size(); ++r) {
       const DeviceSeat& theirs = seat_of(r);
       const auto list = [r](std::string& text) { text += concat(text.empty() ? "" : ", ", r); };
@@ -125,10 +132,10 @@ struct DeviceRank {
         refusals += concat(refusals.empty() ? "" : "; ", "rank ", r, ": ", theirs.refused);
     }
     const bool mixed = !eager.empty() && !captured.empty();
-    if (refusals.empty() && !mixed) return;
     if (mixed)
       refusals = concat("ranks ", captured, " capture this call, ranks ", eager,
                         " do not; a call is captured by all ranks or by none");
+    if (refusals.empty()) return;
     base.hub->rejoin();
     if (!eager.empty()) base.hub->fail(refusals);
     if (mine) std::rethrow_exception(mine);

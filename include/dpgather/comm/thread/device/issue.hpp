@@ -13,8 +13,7 @@ namespace dpgather::detail {
 template <Element T>
 void launch_sum(CudaStream stream, Collective op, SumRanks<T>& body) {
   body.aligned = aligned16(body.out);
-  for (int r = 0; r < body.ranks; ++r)
-    body.aligned = body.aligned && aligned16(body.sources[static_cast<std::size_t>(r)]);
+  for (int r = 0; r < body.ranks; ++r) body.aligned = body.aligned && aligned16(body.sources[r]);
   launch(stream, name(op), body.rows(), body);
 }
 
@@ -44,7 +43,7 @@ std::uint64_t issue_call(ThreadHub& hub, int rank, std::size_t index, bool secon
   };
   const auto add = [&](T* to, std::int64_t n, const auto& source) {
     if (n == 0) return;
-    for (int r = 0; r < size; ++r) sum.sources[static_cast<std::size_t>(r)] = source(r);
+    for (int r = 0; r < size; ++r) sum.sources[r] = source(r);
     sum.out = to;
     sum.count = n;
     moved += static_cast<std::uint64_t>(n) * static_cast<std::uint64_t>(size);
