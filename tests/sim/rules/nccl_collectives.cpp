@@ -47,7 +47,8 @@ std::size_t of(int n) {
 }
 
 TEST_SUITE("nccl rules: collectives") {
-  // "AllGather": receives data from rank i at offset i * sendcount.
+  // NCCL guide, Collective Operations, AllGather: receives data from rank i at offset i *
+  // sendcount.
   TEST_CASE_TEMPLATE("all-gather puts rank i's elements at i * count", T, std::int8_t, std::uint8_t,
                      std::int32_t, std::int64_t, __half, __nv_bfloat16, float, double) {
     on_gpus(ranks, [](const Gpu& gpu) {
@@ -61,7 +62,7 @@ TEST_SUITE("nccl rules: collectives") {
     });
   }
 
-  // "In-place Operations": sendbuff == recvbuff + rank * sendcount.
+  // NCCL guide, In-place Operations: sendbuff == recvbuff + rank * sendcount.
   TEST_CASE("all-gather in place takes a rank's elements from where they end up") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -77,7 +78,7 @@ TEST_SUITE("nccl rules: collectives") {
     });
   }
 
-  // "AllReduce": identical copies of the result in each recvbuff.
+  // NCCL guide, Collective Operations, AllReduce: identical copies of the result in each recvbuff.
   TEST_CASE_TEMPLATE("all-reduce leaves the sum on every rank", T, std::int8_t, std::uint8_t,
                      std::int32_t, std::uint32_t, std::int64_t, std::uint64_t, __half,
                      __nv_bfloat16, float, double) {
@@ -102,7 +103,7 @@ TEST_SUITE("nccl rules: collectives") {
     });
   }
 
-  // "ncclRedOp_t".
+  // NCCL guide, Types, ncclRedOp_t.
   TEST_CASE("max, min, product and average are what they say") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -121,7 +122,7 @@ TEST_SUITE("nccl rules: collectives") {
     });
   }
 
-  // "ReduceScatter": rank i gets the i-th block.
+  // NCCL guide, Collective Operations, ReduceScatter: rank i gets the i-th block.
   TEST_CASE_TEMPLATE("reduce-scatter leaves block i of the sum on rank i", T, std::int32_t, __half,
                      __nv_bfloat16, float, double) {
     on_gpus(ranks, [](const Gpu& gpu) {
@@ -144,7 +145,8 @@ TEST_SUITE("nccl rules: collectives") {
     });
   }
 
-  // "Broadcast": sendbuff is only used on the root; "In-place Operations".
+  // NCCL guide, Collective Operations, Broadcast, and ncclBroadcast: sendbuff is only used on the
+  // root.
   TEST_CASE("broadcast copies the root's elements, from the root's sendbuff alone") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -161,7 +163,8 @@ TEST_SUITE("nccl rules: collectives") {
     });
   }
 
-  // "Reduce": recvbuff may be NULL except on the root.
+  // NCCL guide, Collective Communication Functions, ncclReduce: recvbuff may be NULL except on the
+  // root.
   TEST_CASE("reduce leaves the sum on the root, which alone needs a recvbuff") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -183,7 +186,7 @@ TEST_SUITE("nccl rules: collectives") {
     });
   }
 
-  // Not in the guide: a collective without elements is dropped before it is enqueued (enqueue.cc).
+  // NCCL sources, enqueue.cc: dropped before it is enqueued. Not in the guide.
   TEST_CASE("a collective of no elements is legal, does nothing and waits for nobody") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -201,7 +204,7 @@ TEST_SUITE("nccl rules: collectives") {
     });
   }
 
-  // "CUDA Stream Semantics": a call returns when the operation is enqueued, which runs in stream order.
+  // NCCL guide, CUDA Stream Semantics: a call returns when the operation is enqueued.
   TEST_CASE("collectives run in the order of their stream") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -218,7 +221,7 @@ TEST_SUITE("nccl rules: collectives") {
     });
   }
 
-  // "CUDA Stream Semantics": events order them with work of other streams.
+  // NCCL guide, CUDA Stream Semantics: as for any work of a stream.
   TEST_CASE("events order collectives with other streams") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);

@@ -14,6 +14,7 @@ using namespace rules;
 constexpr int ranks = 2;
 
 TEST_SUITE("nccl rules: communicators") {
+  // NCCL guide, Communicator Creation and Management Functions, ncclGetVersion, ncclGetErrorString.
   TEST_CASE("the version is 2.18 or newer, and every result has a text") {
     int version = 0;
     good(ncclGetVersion(&version));
@@ -24,7 +25,7 @@ TEST_SUITE("nccl rules: communicators") {
     CHECK(ncclGetLastError(nullptr) != nullptr);
   }
 
-  // ncclGetUniqueId: needs no GPU, and no two are alike.
+  // NCCL guide, Communicator Creation and Management Functions, ncclGetUniqueId: needs no GPU.
   TEST_CASE("unique ids differ") {
     ncclUniqueId a, b;
     CHECK(ncclGetUniqueId(&a) == ncclSuccess);
@@ -33,7 +34,7 @@ TEST_SUITE("nccl rules: communicators") {
     CHECK(ncclGetUniqueId(nullptr) == ncclInvalidArgument);
   }
 
-  // ncclCommCount, ncclCommUserRank, ncclCommCuDevice.
+  // NCCL guide, ncclCommCount, ncclCommUserRank, ncclCommCuDevice.
   TEST_CASE("a communicator knows its size, rank and device") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -46,6 +47,7 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
+  // NCCL guide, ncclCommInitRankConfig and Types, ncclConfig_t: made with NCCL_CONFIG_INITIALIZER.
   TEST_CASE("ranks outside 0 to n - 1, and configs not initialised, are invalid arguments") {
     on_gpus(1, [](const Gpu& gpu) {
       ncclComm_t comm = nullptr;
@@ -62,6 +64,7 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
+  // NCCL sources, init.cc: destroy, abort and finalize of NULL succeed.
   TEST_CASE("a null communicator is nothing to end and wrong anywhere else") {
     on_gpus(1, [](const Gpu& gpu) {
       good(ncclCommDestroy(nullptr));
@@ -77,6 +80,7 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
+  // NCCL guide, Types, ncclResult_t, ncclInvalidArgument: leaves the communicator as it was.
   TEST_CASE("wrong types, operators and roots are invalid arguments, and harm nothing") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -93,7 +97,7 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
-  // Until 2.29 (init.cc, "Duplicate GPU detected"); later ones take an environment variable.
+  // NCCL sources, init.cc: "Duplicate GPU detected"; 2.30 and later take an environment variable.
   TEST_CASE("two ranks on one device are refused on both") {
     int version = 0;
     good(ncclGetVersion(&version));
@@ -107,7 +111,7 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
-  // "Creating a communicator with options": ncclInProgress until every rank has called.
+  // NCCL guide, Creating a communicator with options: ncclInProgress until every rank has called.
   TEST_CASE("a non-blocking communicator is in progress until all ranks have called") {
     on_gpus(ranks, [](const Gpu& gpu) {
       ncclConfig_t config = non_blocking();
@@ -135,7 +139,7 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
-  // "Nonblocking Group Operation": poll before anything else; then it is on the stream.
+  // NCCL guide, Nonblocking Group Operation: poll before anything else; then it is on the stream.
   TEST_CASE("an operation of a non-blocking communicator is on its stream once it settles") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const NonBlocking comm(gpu);
@@ -155,7 +159,8 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
-  // group.cc: "Blocking and nonblocking communicators are not allowed in the same group".
+  // NCCL sources, group.cc: "Blocking and nonblocking communicators are not allowed in the same
+  // group".
   TEST_CASE("blocking and non-blocking communicators do not share a group") {
     on_gpus(1, [](const Gpu& gpu) {
       ncclUniqueId other_id;
@@ -169,7 +174,7 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
-  // A config overrides the parent's.
+  // NCCL guide, ncclCommSplit: a config overrides what is inherited from the parent.
   TEST_CASE("a non-blocking communicator may have blocking children") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const NonBlocking parent(gpu);
@@ -184,7 +189,8 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
-  // ncclCommSplit: by color; ranks by key, then by old rank; NCCL_SPLIT_NOCOLOR gets none.
+  // NCCL guide, ncclCommSplit: by color; ranks by key, then by old rank; NCCL_SPLIT_NOCOLOR gets
+  // none.
   TEST_CASE("a split makes a communicator a color, ordered by key") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -209,7 +215,8 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
-  // The new communicator is there once the parent has settled, and is polled on its own.
+  // NCCL guide, ncclCommSplit: the new communicator is there once the parent has settled, and
+  // polled on its own.
   TEST_CASE("a split of a non-blocking communicator is polled") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const NonBlocking comm(gpu);
@@ -227,7 +234,7 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
-  // "Finalizing a communicator", "Destroying a communicator".
+  // NCCL guide, Finalizing a communicator, Destroying a communicator.
   TEST_CASE("finalize waits for what was issued, once, and then destroy") {
     on_gpus(ranks, [](const Gpu& gpu) {
       ncclComm_t comm = nullptr;
@@ -242,6 +249,7 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
+  // NCCL guide, Finalizing a communicator: its state goes from ncclInProgress to ncclSuccess.
   TEST_CASE("finalize of a non-blocking communicator is polled") {
     on_gpus(ranks, [](const Gpu& gpu) {
       ncclConfig_t config = non_blocking();
@@ -255,7 +263,8 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
-  // ncclCommAbort: ends operations that still run on the device.
+  // NCCL guide, Error handling and communicator abort, ncclCommAbort: ends what still runs on the
+  // device.
   TEST_CASE("abort frees a stream from an operation that a peer never joined") {
     on_gpus(ranks, [](const Gpu& gpu) {
       ncclConfig_t config = non_blocking();
@@ -283,6 +292,8 @@ TEST_SUITE("nccl rules: communicators") {
     });
   }
 
+  // NCCL guide, Error handling and communicator abort: a communicator that never came to be can be
+  // aborted.
   TEST_CASE("abort gives up an initialisation that a peer never joins") {
     on_gpus(ranks, [](const Gpu& gpu) {
       if (gpu.rank == 0) {

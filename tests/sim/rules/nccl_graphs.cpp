@@ -14,6 +14,7 @@ std::size_t of(int n) {
 }
 
 TEST_SUITE("nccl rules: graphs") {
+  // NCCL guide, Using NCCL with CUDA Graphs.
   TEST_CASE("a captured collective runs at each launch, on what its buffers hold then") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -36,6 +37,7 @@ TEST_SUITE("nccl rules: graphs") {
     });
   }
 
+  // NCCL guide, Using NCCL with CUDA Graphs: collectives, p2p and groups can be captured.
   TEST_CASE("several operations and groups in one graph keep their order") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -60,8 +62,8 @@ TEST_SUITE("nccl rules: graphs") {
     });
   }
 
-  // "Having multiple outstanding NCCL operations that are any combination of graph-captured or
-  // non-captured is supported."
+  // NCCL guide, Using NCCL with CUDA Graphs: outstanding operations may be any combination of
+  // captured and not.
   TEST_CASE("captured and eager operations of one communicator mix") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -81,6 +83,7 @@ TEST_SUITE("nccl rules: graphs") {
     });
   }
 
+  // NCCL guide, Using NCCL with CUDA Graphs, CUDA Stream Semantics.
   TEST_CASE("a graph forks and joins around a collective") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -113,6 +116,7 @@ TEST_SUITE("nccl rules: graphs") {
     });
   }
 
+  // NCCL guide, Using NCCL with CUDA Graphs, Nonblocking Group Operation.
   TEST_CASE("a non-blocking communicator is captured when it settles within the capture") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const NonBlocking comm(gpu);
@@ -128,6 +132,7 @@ TEST_SUITE("nccl rules: graphs") {
     });
   }
 
+  // NCCL sources, init.cc: destroying waits until all graphs that hold the communicator are gone.
   TEST_CASE("a communicator ends once the graphs that hold it are gone") {
     on_gpus(ranks, [](const Gpu& gpu) {
       ncclComm_t comm = nullptr;
@@ -146,6 +151,7 @@ TEST_SUITE("nccl rules: graphs") {
     });
   }
 
+  // NCCL guide, Using NCCL with CUDA Graphs: nothing runs at capture.
   TEST_CASE("a capture that is given up leaves communicator and stream usable") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);

@@ -25,7 +25,7 @@ std::size_t offset_of(int rank) {
 }
 
 TEST_SUITE("nccl rules: groups") {
-  // "Aggregated Operations": several collectives in a group, one launch.
+  // NCCL guide, Group Calls, Aggregated Operations: several collectives, one launch.
   TEST_CASE("a group of broadcasts, one a root, gathers uneven blocks") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -42,6 +42,7 @@ TEST_SUITE("nccl rules: groups") {
     });
   }
 
+  // NCCL guide, Group Calls, Aggregated Operations: several collectives, one launch.
   TEST_CASE("a group of reduces, one a root, scatters uneven sums") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -60,7 +61,8 @@ TEST_SUITE("nccl rules: groups") {
     });
   }
 
-  // ncclGroupEnd: nothing is started on the stream until then; groups nest, the outermost counts.
+  // NCCL guide, ncclGroupStart, ncclGroupEnd: nothing is started on the stream until the end;
+  // groups nest.
   TEST_CASE("nothing is on the stream before the outermost group ends") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -75,7 +77,8 @@ TEST_SUITE("nccl rules: groups") {
     });
   }
 
-  // "Group Calls": an error of a call in the group is that of ncclGroupEnd, and nothing is launched.
+  // NCCL guide, Group Calls: the error of a call in the group is that of its end, and nothing is
+  // launched.
   TEST_CASE("a wrong call in a group fails the group as a whole") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -91,10 +94,12 @@ TEST_SUITE("nccl rules: groups") {
     });
   }
 
+  // NCCL sources, group.cc: "not in a group call".
   TEST_CASE("a group that was not started cannot end") {
     on_gpus(1, [](const Gpu&) { expect(ncclGroupEnd(), ncclInvalidUsage, "ncclGroupEnd"); });
   }
 
+  // NCCL guide, ncclGroupStart, ncclGroupEnd.
   TEST_CASE("an empty group does nothing") {
     on_gpus(1, [](const Gpu&) {
       good(ncclGroupStart());
@@ -102,7 +107,7 @@ TEST_SUITE("nccl rules: groups") {
     });
   }
 
-  // "Management Of Multiple GPUs From One Thread".
+  // NCCL guide, Group Calls, Management Of Multiple GPUs From One Thread.
   TEST_CASE("one thread drives several ranks by groups") {
     on_gpus(1, [](const Gpu& first) {
       int devices = 0;
@@ -136,8 +141,7 @@ TEST_SUITE("nccl rules: groups") {
     });
   }
 
-  // Thrown back when operations are added (enqueue.cc): "must either be all uncaptured or all captured
-  // by the same graph".
+  // NCCL sources, enqueue.cc: streams of a group "must either be all uncaptured or all captured".
   TEST_CASE("a group is all captured or all eager") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -160,8 +164,8 @@ TEST_SUITE("nccl rules: groups") {
     });
   }
 
-  // "Mixing Multiple Streams within the same ncclGroupStart/End() group": all of them wait for the
-  // group, and it for all of them.
+  // NCCL guide, Mixing Multiple Streams within the same ncclGroupStart/End() group: each waits for
+  // all.
   TEST_CASE("a group on two streams waits for both, and both for it") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -181,7 +185,7 @@ TEST_SUITE("nccl rules: groups") {
     });
   }
 
-  // "Sendrecv": sends and receives that need each other go into one group.
+  // NCCL guide, Point-to-point communication, Sendrecv: what needs each other goes into one group.
   TEST_CASE("ranks exchange by a send and a receive in one group") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -196,7 +200,7 @@ TEST_SUITE("nccl rules: groups") {
     });
   }
 
-  // "Point-to-point communication": between two ranks, in the order of the calls.
+  // NCCL guide, Point-to-point communication: in the order of the calls.
   TEST_CASE("messages between two ranks arrive in the order of their sends") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
@@ -212,7 +216,7 @@ TEST_SUITE("nccl rules: groups") {
     });
   }
 
-  // "All-to-all".
+  // NCCL guide, Point-to-point communication, All-to-all.
   TEST_CASE("a rank may send to and receive from everyone, itself too, in one group") {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);

@@ -39,6 +39,7 @@ struct Memory {
 };
 
 TEST_SUITE("nccl rules: memory") {
+  // NCCL guide, User Buffer Registration, Memory Allocator.
   TEST_CASE("memory of ncclMemAlloc is device memory") {
     if (older_than(21900)) return;
     on_gpus(ranks, [](const Gpu& gpu) {
@@ -53,6 +54,7 @@ TEST_SUITE("nccl rules: memory") {
     });
   }
 
+  // NCCL guide, User Buffer Registration, ncclCommRegister.
   TEST_CASE("a buffer is registered and taken back") {
     if (older_than(21900)) return;
     on_gpus(ranks, [](const Gpu& gpu) {
@@ -67,8 +69,8 @@ TEST_SUITE("nccl rules: memory") {
     });
   }
 
-  // ncclCommWindowRegister: all ranks call it; a null window means that there is no support for it,
-  // and operations work on the buffers all the same.
+  // NCCL guide, ncclCommWindowRegister: called by all ranks; a null window means that there is no
+  // support, and operations work on the buffers all the same.
   TEST_CASE("operations on windows do what they do elsewhere") {
     if (older_than(22700)) return;
     on_gpus(ranks, [](const Gpu& gpu) {
@@ -86,6 +88,7 @@ TEST_SUITE("nccl rules: memory") {
     });
   }
 
+  // NCCL guide, ncclCommWindowRegister: the handle is there once the communicator has settled.
   TEST_CASE("windows of a non-blocking communicator are polled") {
     if (older_than(22700)) return;
     on_gpus(ranks, [](const Gpu& gpu) {
@@ -98,6 +101,7 @@ TEST_SUITE("nccl rules: memory") {
     });
   }
 
+  // NCCL sources, dev_runtime.cc: null handles and empty buffers are invalid arguments.
   TEST_CASE("a window needs a place for its handle and a size") {
     if (older_than(22700)) return;
     on_gpus(1, [](const Gpu& gpu) {
