@@ -1,6 +1,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -366,6 +367,24 @@ TEST_CASE("a rank that leaves before it posts frees the others") {
                                         (void)rank.agree(decode(1));
                                       }),
                        doctest::Contains("rank 1 left"), PeerError);
+}
+
+TEST_CASE("a rank that gives up frees peers that ask in passing, with its reason") {
+  test::on_ranks({.dp = 3}, [](test::Rank& rank) {
+    (void)rank.agree(decode(1));
+    rank.agreement.check();
+    if (rank.rank() == 1) rank.agreement.abort("the GPU fell off the bus");
+    for (;;) {
+      try {
+        rank.agreement.check();
+        std::this_thread::yield();
+      } catch (const PeerError& error) {
+        expect(error.detail().find("rank 1 aborted: the GPU fell off the bus") != std::string::npos,
+               error.detail());
+        return;
+      }
+    }
+  });
 }
 
 TEST_CASE("the control plane must have the ranks of the layout") {

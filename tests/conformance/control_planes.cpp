@@ -107,6 +107,8 @@ TEST_CASE_TEMPLATE("an aborted plane frees waiting ranks with its reason, and st
   with_plane<Planes>([](auto& plane, Rank rank) {
     for (int round = 0; round < 3; ++round) round_trip(plane, rank, round, 64);
     rank.barrier();  // an abort does not wait for the round before to end everywhere
+    plane.check();   // nothing has failed
+    rank.barrier();
     if (Planes::abort_reaches_peers ? rank.rank == 0 : true) plane.abort("no memory left");
     const Bytes mine = record(rank.rank, 9, 64);
     Bytes all(64 * static_cast<std::size_t>(rank.size));
@@ -117,6 +119,8 @@ TEST_CASE_TEMPLATE("an aborted plane frees waiting ranks with its reason, and st
             plane.wait(all);
           },
           "a round after it", {"no memory left"});
+    rank.findings.template throws<PeerError>([&] { plane.check(); }, "check after it",
+                                             {"no memory left"});
     rank.barrier();
   });
 }

@@ -113,6 +113,13 @@ class StepAgreement {
     return {.ok = !refusal, .reason = refusal.value_or("")};
   }
 
+  /// Throws PeerError if a rank is known to have failed; does not wait. For waits of another kind:
+  /// a rank that waits for its GPU learns so that a peer will never come.
+  void check() const { control_.check(); }
+  /// This rank gives up, whatever it was doing: every rank's next call, or the one it waits in,
+  /// throws PeerError with `reason`.
+  void abort(std::string_view reason) { control_.abort(reason); }
+
   [[nodiscard]] int rank() const { return control_.rank(); }
   [[nodiscard]] const DpLayout& layout() const { return layout_; }
   /// Index of the step that the next `post` (or the outstanding one) is for.

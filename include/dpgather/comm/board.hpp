@@ -169,6 +169,7 @@ class BoardSeat {
     board_.wait(rank_, round_++, all, deadline_, where());
   }
   void abort(std::string_view reason) { board_.fail(concat("rank ", rank_, " aborted: ", reason)); }
+  void check() const { board_.check(where()); }
   /// For destructors: an exception that passes fails the peers at once, leaving fails those that
   /// wait.
   void depart(bool unwinding) {

@@ -56,12 +56,14 @@ class CallableControl {
       failure_ = reason.empty() ? std::string_view("aborted without a reason") : reason;
   }
 
+  /// Knows of this rank's failures only.
+  void check() const {
+    if (!failure_.empty()) throw PeerError(where(), concat("control plane failed: ", failure_));
+  }
+
  private:
   [[nodiscard]] ErrorContext where() const {
     return {.rank = rank_, .operation = "CallableControl"};
-  }
-  void check() const {
-    if (!failure_.empty()) throw PeerError(where(), concat("control plane failed: ", failure_));
   }
   int rank_;
   int size_;

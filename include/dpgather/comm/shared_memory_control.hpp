@@ -68,6 +68,7 @@ class SharedMemoryControl {
   void post(std::span<const std::byte> mine) { seat_->post(mine); }
   void wait(std::span<std::byte> all) { seat_->wait(all); }
   void abort(std::string_view reason) { seat_->abort(reason); }
+  void check() const { seat_->check(); }
 
  private:
   /// In front of the board. `ready` is set last; a reader that finds it sees all the rest.

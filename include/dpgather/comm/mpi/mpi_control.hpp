@@ -68,6 +68,7 @@ class MpiControl {
   void abort(std::string_view reason) {
     state_->link.abort(concat("rank ", rank(), " aborted: ", reason));
   }
+  void check() { state_->link.check({.rank = rank(), .operation = "check"}); }
 
  private:
   struct State {

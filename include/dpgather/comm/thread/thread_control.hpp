@@ -61,6 +61,7 @@ class ThreadControl {
   void post(std::span<const std::byte> mine) { seat_.post(mine); }
   void wait(std::span<std::byte> all) { seat_.wait(all); }
   void abort(std::string_view reason) { seat_.abort(reason); }
+  void check() const { seat_.check(); }
 
  private:
   std::shared_ptr<ThreadControlBoard> board_;
