@@ -115,14 +115,11 @@ struct DeviceRank {
   /// After the first rendezvous. Every rank sees the same, so either none throws or all do. A rank
   /// that cannot capture costs that capture alone.
   void agree_on_mode(const ErrorContext& at) {
-    int captures = 0;
-    int refuses = 0;
-    for (int r = 0; r < size(); ++r) {
-      captures += seat_of(r).mode == CallMode::captured ? 1 : 0;
-      refuses += seat_of(r).refused.empty() ? 0 : 1;
-    }
-    if (refuses == 0 && (captures == 0 || captures == size())) return;
-    std::string refusals, eager, captured;  // here and no earlier: they allocate
+    const bool agreed = std::all_of(seats.begin(), seats.end(), [&](const auto& theirs) {
+      return theirs->refused.empty() && theirs->mode == seat().mode;
+    });
+    if (agreed) return;
+    std::string refusals, eager, captured;  // only now: lists of ranks allocate
     for (int r = 0; r < size(); ++r) {
       const DeviceSeat& theirs = seat_of(r);
       const auto list = [r](std::string& text) { text += concat(text.empty() ? "" : ", ", r); };
@@ -135,7 +132,6 @@ struct DeviceRank {
     if (mixed)
       refusals = concat("ranks ", captured, " capture this call, ranks ", eager,
                         " do not; a call is captured by all ranks or by none");
-    if (refusals.empty()) return;
     base.hub->rejoin();
     if (!eager.empty()) base.hub->fail(refusals);
     if (mine) std::rethrow_exception(mine);
