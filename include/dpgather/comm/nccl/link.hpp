@@ -98,8 +98,10 @@ class NcclLink final : public NcclMember {
     throw error;
   }
 
-  /// Waits for `stream` until it is done, an error is known, or the deadline has passed.
-  void synchronize(CudaStream stream, const ErrorContext& at) {
+  /// Waits for `stream` until it is done, an error is known, `also()` throws, or the deadline has
+  /// passed.
+  template <class Also>
+  void synchronize(CudaStream stream, const ErrorContext& at, const Also& also) {
     const auto limit = now() + options().deadline;
     for (NcclPause pause;; pause()) {
       const cudaError_t state = cudaStreamQuery(stream.get());
@@ -111,6 +113,7 @@ class NcclLink final : public NcclMember {
       }
       check(at);
       if (state == cudaSuccess) return;
+      also();
       if (now() >= limit)
         give_up(concat("the stream did not finish within ", options().deadline.count(), " ms"), at);
     }

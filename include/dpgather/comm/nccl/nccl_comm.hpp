@@ -123,9 +123,15 @@ class NcclComm {
   /// waits for ever for a peer that is gone: past the deadline this throws TimeoutError, and at once
   /// what NCCL or CUDA found.
   void synchronize(CudaStream stream) {
+    synchronize(stream, [] {});
+  }
+  /// `also()` is called again and again meanwhile, and ends the wait by throwing: a control plane's
+  /// `check`, say, which knows long before the deadline that a peer has given up.
+  template <std::invocable Also>
+  void synchronize(CudaStream stream, const Also& also) {
     const ErrorContext at = state_->link->where("synchronize");
     require(!stream.capturing(), at, "the stream is capturing");
-    state_->link->synchronize(stream, at);
+    state_->link->synchronize(stream, at, also);
   }
   /// For a wait of your own, with NcclOptions::watchdog: `what` is a literal. Past the deadline the
   /// watchdog aborts, which ends the wait.

@@ -62,6 +62,12 @@ class ThreadComm<DeviceMemory, Checks> {
   /// Waits on the host for a stream; past the hub's deadline, or when the communicator fails, it
   /// throws, where cudaStreamSynchronize would sit in front of a peer that never comes.
   void synchronize(CudaStream stream) {
+    synchronize(stream, [] {});
+  }
+  /// `also()` is called again and again meanwhile, and ends the wait by throwing: a control plane's
+  /// `check`, say.
+  template <std::invocable Also>
+  void synchronize(CudaStream stream, const Also& also) {
     const ErrorContext at = state_->base.where("synchronize");
     ThreadHub& hub = *state_->base.hub;
     const auto limit = std::chrono::steady_clock::now() + hub.deadline();
@@ -72,6 +78,7 @@ class ThreadComm<DeviceMemory, Checks> {
         return hub.check(at);  // what a failed communicator freed has no result
       }
       hub.check(at);
+      also();
       if (std::chrono::steady_clock::now() >= limit) {
         const auto text = concat("the stream was not done within ", hub.deadline().count(), " ms");
         state_->fail(concat("rank ", rank(), ": ", text));
