@@ -28,7 +28,7 @@ ItemPtr end_of(Stream& stream) {
 }
 
 cudaError_t create_stream(cudaStream_t* out, unsigned flags, int priority) {
-  if (out == nullptr || (flags & ~cudaStreamNonBlocking) != 0) return cudaErrorInvalidValue;
+  if (out == nullptr || flags > cudaStreamNonBlocking) return cudaErrorInvalidValue;
   Stream& stream = *streams().add();
   stream.device = current_device();
   stream.blocking = (flags & cudaStreamNonBlocking) == 0;
