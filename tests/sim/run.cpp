@@ -7,6 +7,8 @@
 #include <optional>
 #include <thread>
 
+#include <dpgather/comm/thread/run_ranks.hpp>
+
 #include "sim/internal.hpp"
 #include "sim/scheduler.hpp"
 
@@ -135,9 +137,10 @@ Report run(const Options& options, const std::function<void(int)>& body) {
 
   const auto seed = " (seed " + std::to_string(options.seed) + ")";
   if (!report.deadlock.empty()) throw Deadlock("deadlock" + seed + "\n" + report.deadlock);
-  const auto first = std::min_element(order.begin(), order.end());
-  if (first != order.end() && *first < options.ranks)
-    std::rethrow_exception(errors[static_cast<std::size_t>(first - order.begin())]);
+  std::vector<std::exception_ptr> in_order(ranks);
+  for (std::size_t r = 0; r < ranks; ++r)
+    if (order[r] < options.ranks) in_order[static_cast<std::size_t>(order[r])] = errors[r];
+  dpgather::detail::rethrow_root_cause(in_order);  // before "a peer failed", what failed there
   if (!report.violations.empty()) throw Violation(join(report.violations) + seed);
   return report;
 }

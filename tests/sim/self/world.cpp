@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include <doctest/doctest.h>
@@ -77,6 +78,38 @@ TEST_SUITE("simulation: world") {
                                }),
                       "of rank 1");
     CHECK(ended == 3);
+  }
+
+  TEST_CASE("an error that a peer has failed comes out only if there is no other") {
+    CHECK_THROWS_WITH(sim::run({.ranks = 2},
+                               [&](int rank) {
+                                 if (rank == 0) throw dpgather::PeerError({}, "a peer failed");
+                                 std::this_thread::sleep_for(std::chrono::seconds(1));
+                                 throw std::runtime_error("why");
+                               }),
+                      "why");
+  }
+
+  TEST_CASE("the same seed gives the same device work, at the same virtual time") {
+    const auto run = [](std::uint64_t seed) {
+      std::string order;
+      const auto report = sim::run({.ranks = 3, .seed = seed}, [&](int rank) {
+        const cudaStream_t stream = new_stream();
+        for (int i = 0; i < 5; ++i) {
+          sim::enqueue(stream,
+                       {.name = "w", .run = [&order, rank] { order += std::to_string(rank); }});
+          std::this_thread::yield();
+        }
+        CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
+      });
+      return order + " " + std::to_string(report.virtual_s);
+    };
+    std::set<std::string> orders;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+      orders.insert(run(seed));
+      CHECK(run(seed) == run(seed));
+    }
+    CHECK(orders.size() > 10);
   }
 
   TEST_CASE("time is virtual: an hour of sleep costs nothing and wakes in order") {
