@@ -24,11 +24,16 @@ inline bool nccl_attach(NcclLink& link, void* data, std::size_t bytes) {
     require(other->data != data, at, "this buffer is attached already");
   auto& window = *windows.emplace_back(std::make_unique<NcclHandle::Window>());
   window.data = data;
-  link.run(at, [&](ncclComm_t comm) {
-    return NcclResult{
-        ncclCommWindowRegister(comm, data, bytes, &window.window, NCCL_WIN_COLL_SYMMETRIC),
-        "ncclCommWindowRegister"};
-  });
+  try {
+    link.run(at, [&](ncclComm_t comm) {
+      return NcclResult{
+          ncclCommWindowRegister(comm, data, bytes, &window.window, NCCL_WIN_COLL_SYMMETRIC),
+          "ncclCommWindowRegister"};
+    });
+  } catch (...) {
+    if (!link.failure) windows.pop_back();  // else NCCL may still write to it
+    throw;
+  }
   return window.window != nullptr;
 }
 
