@@ -130,7 +130,7 @@ TEST_CASE_TEMPLATE("a captured group is one operation, and mixes with eager call
             });
           }));
         },
-        "captured and eager calls in one group", {"all captured or all eager"});
+        "captured and eager calls in one group", {"group"});
     group.fill(5);
     launch<World>(graph, rank);
     group.verify(comm, "replay after it");
@@ -140,12 +140,11 @@ TEST_CASE_TEMPLATE("a captured group is one operation, and mixes with eager call
 
 TEST_CASE_TEMPLATE("a replay after its communicator is gone is refused", World,
                    CONFORMANCE_WORLDS) {
-  const auto handler = dpgather::destructor_error_handler();
-  dpgather::destructor_error_handler() = +[](const char*) noexcept {};
+  const QuietDestructors expected;
   at_every_size<World>([](auto& comm, auto rank) {
     Guarded<float, World> data(4);
-    using Comm = typename World::Comm;
-    std::optional<Comm> gone(std::move(comm));
+    rank.findings.may_leave("comm");  // NCCL's own: it would wait for the graph
+    std::optional<typename World::Comm> gone(std::move(comm));
     const auto call = [&](auto stream) { gone->all_reduce(data.data(), data.data(), 4, stream); };
     warm_up<World>(*gone, rank, call);
     const auto graph = capture<World>(rank, call);
@@ -154,5 +153,4 @@ TEST_CASE_TEMPLATE("a replay after its communicator is gone is refused", World,
                                                         "the replay", {"destroyed"});
     rank.barrier();
   });
-  dpgather::destructor_error_handler() = handler;
 }

@@ -71,8 +71,8 @@ TEST_CASE_TEMPLATE("split makes a communicator a color, in key order, again and 
         rank.findings.expect(want[static_cast<std::size_t>(part.rank())] == rank.rank,
                              "rank() does not fit");
         // Equal keys: by rank. A split of a split, used while parent and grandparent are, too.
-        auto half = part.split(part.rank() < (part.size() + 1) / 2 ? 7 : 3, 0);
-        for (auto* const each : {&half, &part, &comm}) {
+        auto nested = part.split(part.rank() < (part.size() + 1) / 2 ? 7 : 3, 0);
+        for (auto* const each : {&nested, &part, &comm}) {
           const float found = count_ranks<World>(*each, rank);
           rank.findings.expect(found == static_cast<float>(each->size()),
                                concat(found, " ranks answer of ", each->size()));

@@ -73,6 +73,7 @@ struct MpiWorld {
   static constexpr bool mismatches_end = false;
   static constexpr bool failures_travel = true;
   static constexpr bool keeps_buffers = true;  // MPI cannot cancel a collective
+  static constexpr std::chrono::milliseconds soon{300};
   static std::vector<int> sizes() { return {dpgather::mpi::size_of(MPI_COMM_WORLD)}; }
 
   template <class Body>

@@ -48,6 +48,7 @@ struct ThreadWorld {
   static constexpr bool mismatches_end = false;
   static constexpr bool failures_travel = true;
   static constexpr bool keeps_buffers = false;
+  static constexpr std::chrono::milliseconds soon{300};
   static std::vector<int> sizes() { return {1, 2, 3, 8}; }
 
   /// A rank whose body throws destroys its communicator while it unwinds.

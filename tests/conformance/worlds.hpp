@@ -15,6 +15,21 @@
       conformance::MpiWorld<dpgather::CheckLevel::local>
 TYPE_TO_STRING(conformance::MpiWorld<dpgather::CheckLevel::communicating>);
 TYPE_TO_STRING(conformance::MpiWorld<dpgather::CheckLevel::local>);
+#elif defined(CONFORMANCE_SIM)
+#include "conformance/sim_worlds.hpp"
+namespace conformance {
+using ThreadDeviceSim = ThreadDeviceWorld<SimHarness, dpgather::CheckLevel::communicating>;
+}
+TYPE_TO_STRING(conformance::ThreadDeviceSim);
+#ifdef CONFORMANCE_NCCL
+namespace conformance {
+using NcclSim = NcclWorld<SimHarness, dpgather::CheckLevel::communicating>;
+}
+TYPE_TO_STRING(conformance::NcclSim);
+#define CONFORMANCE_WORLDS conformance::ThreadDeviceSim, conformance::NcclSim
+#else
+#define CONFORMANCE_WORLDS conformance::ThreadDeviceSim
+#endif
 #else
 #include "conformance/thread_world.hpp"
 // ThreadComm compares calls at every level, so one level shows all it does.

@@ -18,6 +18,7 @@
 
 #include "sim/scheduler.hpp"
 #include "sim/waiters.hpp"
+#include "support/allocations.hpp"
 
 namespace sim {
 namespace {
@@ -51,6 +52,7 @@ timespec to_timespec(double s) {
 
 /// Waits for a signal at `at`, or for `other` to hold; false if the time came first.
 bool wait_at(const void* at, const std::function<bool()>& other, double until) {
+  const support::Uncounted own;
   Waiters::Entry entry{at};
   waiters().add(entry);
   const std::function<bool()> done = [&] { return entry.signalled.load() || other(); };
@@ -111,6 +113,7 @@ extern "C" {
 
 int sched_yield() noexcept {
   if (Scheduler::self() != nullptr) {
+    const support::Uncounted own;
     sim::advance(1e-6);
     Scheduler::get().poll();
     return 0;
@@ -150,6 +153,7 @@ int clock_gettime(clockid_t clock, timespec* time) noexcept {
 
 int nanosleep(const timespec* time, timespec* left) {
   if (Scheduler::self() != nullptr) {
+    const support::Uncounted own;
     Scheduler::get().block(nullptr, nullptr, sim::now_s() + sim::seconds(*time));
     return 0;
   }
@@ -159,6 +163,7 @@ int nanosleep(const timespec* time, timespec* left) {
 
 int clock_nanosleep(clockid_t clock, int flags, const timespec* time, timespec* left) {
   if (Scheduler::self() != nullptr) {
+    const support::Uncounted own;
     const bool absolute = (flags & TIMER_ABSTIME) != 0;
     const double until =
         absolute ? sim::seconds(*time) - sim::base_s : sim::now_s() + sim::seconds(*time);
@@ -178,6 +183,7 @@ int get_nprocs() noexcept {
 
 int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
   if (Scheduler::self() != nullptr) {
+    const support::Uncounted own;
     for (;;) {
       const int result = pthread_mutex_trylock(mutex);
       if (result != EBUSY) return result;

@@ -16,6 +16,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include "support/allocations.hpp"
+
 namespace sim {
 
 /// When device work runs: `late` hardly before every thread waits, so that a missing dependency
@@ -89,8 +91,8 @@ struct Violation : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Runs `body(rank)` on each rank. Throws Deadlock, else what the first rank to throw threw, else
-/// Violation. What the ranks left (streams, memory, work) is reported, then dropped.
+/// Runs `body(rank)` on each rank. Throws Deadlock, else what the first rank to throw of its own accord
+/// threw (as dpgather::run_ranks: PeerError only if there is nothing else), else Violation. What the ranks left (streams, memory, work) is reported, then dropped.
 Report run(const Options& options, const std::function<void(int)>& body);
 /// Of the last run, also when it threw.
 const Report& last_report();
@@ -99,7 +101,7 @@ const Options& options();
 // ---- For the parts of the simulation itself. All of it needs the baton. ----
 
 /// Takes the baton for the calling thread if it has none (a guest: no rank, outside a run).
-/// Every entry point holds one.
+/// Every entry point holds one. What it allocates is not the library's.
 class Turn {
  public:
   Turn();
@@ -108,6 +110,7 @@ class Turn {
   Turn& operator=(const Turn&) = delete;
 
  private:
+  support::Uncounted own_;
   bool guest_;
 };
 

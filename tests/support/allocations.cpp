@@ -11,8 +11,10 @@ std::atomic<std::uint64_t> of_all{0};
 thread_local std::uint64_t of_this = 0;
 
 void* counted(std::size_t bytes, std::size_t alignment) {
-  of_all.fetch_add(1, std::memory_order_relaxed);
-  ++of_this;
+  if (support::Uncounted::depth() == 0) {
+    of_all.fetch_add(1, std::memory_order_relaxed);
+    ++of_this;
+  }
   if (bytes == 0) bytes = 1;
   void* data = alignment == 0
                    ? std::malloc(bytes)

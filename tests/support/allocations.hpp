@@ -10,4 +10,17 @@ namespace support {
 [[nodiscard]] std::uint64_t allocations_of_this_thread() noexcept;
 [[nodiscard]] std::uint64_t allocations_of_all_threads() noexcept;
 
+/// While one lives its thread's allocations are not counted: those that a test double makes.
+class Uncounted {
+ public:
+  Uncounted() { ++depth(); }
+  Uncounted(const Uncounted&) = delete;
+  Uncounted& operator=(const Uncounted&) = delete;
+  ~Uncounted() { --depth(); }
+  [[nodiscard]] static int& depth() noexcept {
+    thread_local int value = 0;
+    return value;
+  }
+};
+
 }  // namespace support
