@@ -2,12 +2,14 @@
 // many.
 #include <optional>
 #include <string>
+#include <thread>
 
 #include <doctest/doctest.h>
 
 #include "thread_device/support.hpp"
 
 using namespace thread_device;
+using std::chrono::milliseconds;
 
 namespace {
 
@@ -130,21 +132,79 @@ TEST_CASE("captures beyond what was asked for are refused alike, until a graph i
 }
 
 TEST_CASE("a call that some ranks capture and some do not is told on all ranks") {
-  CHECK_NOTHROW(on_ranks({{.ranks = 3}}, [](Comm& comm, const Place& at) {
-    Chain chain(at.size);
-    const auto call = [&] {
-      comm.all_reduce(chain.in.data(), chain.out.data(), n, at.stream.get());
-    };
-    throws<dpgather::MismatchError>(
-        [&] {
-          if (at.rank == 1)
-            call();
-          else
-            Graph graph(at.stream, call);
-        },
-        {"ranks 0, 2 capture", "ranks 1 do not"});
-    throws<dpgather::PeerError>([&] { comm.check(); }, {"ranks 0, 2 capture"});
-  }));
+  for (std::uint64_t seed = 1; seed <= 20; ++seed)
+    CHECK_NOTHROW(on_ranks({{.ranks = 3, .seed = seed}}, [](Comm& comm, const Place& at) {
+      Chain chain(at.size);
+      const auto call = [&] {
+        comm.all_reduce(chain.in.data(), chain.out.data(), n, at.stream.get());
+      };
+      throws<dpgather::Error>(
+          [&] {
+            if (at.rank == 1)
+              call();
+            else
+              Graph graph(at.stream, call);
+          },
+          {" captures this call, rank 1 does not"});
+      throws<dpgather::PeerError>([&] { comm.check(); }, {" captures this call, rank 1 does not"});
+    }));
+}
+
+TEST_CASE("a capture that ends with an exception on one rank ends on all that still capture") {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed)
+    CHECK_NOTHROW(on_ranks({{.ranks = 4, .devices = 2, .seed = seed}}, [&](Comm& comm,
+                                                                           const Place& at) {
+      Chain chain(at.size);
+      // Before, between and behind its calls, which the others make all of.
+      const auto failing_at = [&](int place) {
+        return [&, place] {
+          if (at.rank == 3 && place == 0) throw Planned("no more");
+          comm.all_gather(chain.in.data(), chain.all.data(), n, at.stream.get());
+          if (at.rank == 3 && place == 1) throw Planned("no more");
+          comm.all_reduce(chain.all.data(), chain.all.data(), n, at.stream.get());
+          if (at.rank == 3 && place == 2) throw Planned("no more");
+        };
+      };
+      for (int round = 0; round < 3; ++round) {
+        const int place = (round + static_cast<int>(seed)) % 3;
+        if (at.rank == 3)
+          throws<Planned>([&] { Graph graph(at.stream, failing_at(place)); });
+        else if (place == 2)
+          Graph graph(at.stream, failing_at(place));
+        else
+          throws<dpgather::GraphError>([&] { Graph graph(at.stream, failing_at(place)); },
+                                       {"ended with an exception"});
+        if (seed % 2 == 0 && place < 2)
+          throws<dpgather::GraphError>([&] { Graph graph(at.stream, failing_at(3)); },
+                                       {"ended with an exception"});
+        chain.in.set(sent<float>(at.rank, n, round), at.stream);
+        chain.call(comm, at.stream, at.size);
+        same(chain.out.now(at.stream), Chain::expected(at.rank, at.size, round), "eager");
+        Graph graph(at.stream, [&] { chain.call(comm, at.stream, at.size); });
+        chain.in.set(sent<float>(at.rank, n, round + 9), at.stream);
+        graph.launch(at.stream);
+        same(chain.out.now(at.stream), Chain::expected(at.rank, at.size, round + 9), "captured");
+      }
+    }));
+}
+
+TEST_CASE("a rank that leaves, or does not come to a captured call, is named") {
+  CHECK_NOTHROW(on_ranks(
+      {.world = {.ranks = 3}, .deadline = milliseconds(300)}, [](Comm& comm, const Place& at) {
+        Chain chain(at.size);
+        if (at.rank == 1) return;
+        throws<dpgather::PeerError>(
+            [&] { Graph graph(at.stream, [&] { chain.call(comm, at.stream, 3); }); },
+            {"rank 1 left while others are in all_gather"});
+      }));
+  CHECK_NOTHROW(on_ranks(
+      {.world = {.ranks = 3}, .deadline = milliseconds(300)}, [](Comm& comm, const Place& at) {
+        Chain chain(at.size);
+        if (at.rank == 1) std::this_thread::sleep_for(milliseconds(500));
+        throws<dpgather::Error>(
+            [&] { Graph graph(at.stream, [&] { chain.call(comm, at.stream, 3); }); },
+            {"no answer within 300 ms in all_gather from rank 1"});
+      }));
 }
 
 TEST_CASE("a rank that cannot capture ends the capture of all, and eager calls go on") {

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <concepts>
+#include <exception>
 #include <functional>
 #include <utility>
 #include <vector>
 
+#include <dpgather/core/cuda/capture_listener.hpp>
 #include <dpgather/core/lifeline.hpp>
 
 namespace dpgather {
@@ -33,13 +35,16 @@ class CaptureNotes {
 };
 
 /// While it lives, captured work of this thread is noted in `notes`. Scopes nest; the innermost
-/// counts.
+/// counts. One that ends with an exception abandons the capture.
 class CaptureScope {
  public:
   explicit CaptureScope(CaptureNotes& notes) : outer_(std::exchange(current(), &notes)) {}
   CaptureScope(const CaptureScope&) = delete;
   CaptureScope& operator=(const CaptureScope&) = delete;
-  ~CaptureScope() { current() = outer_; }
+  ~CaptureScope() {
+    current() = outer_;
+    if (std::uncaught_exceptions() > exceptions_) CaptureListener::abandon();
+  }
 
   [[nodiscard]] static CaptureNotes*& current() noexcept {
     thread_local CaptureNotes* notes = nullptr;
@@ -48,6 +53,7 @@ class CaptureScope {
 
  private:
   CaptureNotes* outer_;
+  int exceptions_ = std::uncaught_exceptions();
 };
 
 }  // namespace dpgather

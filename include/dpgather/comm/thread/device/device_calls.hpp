@@ -13,6 +13,7 @@
 
 #include <dpgather/comm/thread/device/device_rank.hpp>
 #include <dpgather/comm/thread/device/handshake.hpp>
+#include <dpgather/comm/thread/device/meeting.hpp>
 
 namespace dpgather::detail {
 
@@ -24,10 +25,14 @@ class DeviceCalls {
   void run(const ErrorContext& at) {
     std::optional<DeviceScope> scope;
     rank_.arrive(scope);
-    enter(at);
+    const bool captures = rank_.seat().mode == CallMode::captured;
+    if (captures)
+      meet_in_capture(rank_, at);
+    else
+      meet_eagerly(rank_, at);
     rank_.base.compare(at);
-    rank_.agree_on_mode(at);
-    if (rank_.seat().mode == CallMode::captured)
+    rank_.agree_to_go_on(at);
+    if (captures)
       capture(at);
     else
       run_eagerly(at);

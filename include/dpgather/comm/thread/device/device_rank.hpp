@@ -20,7 +20,7 @@
 namespace dpgather::detail {
 
 /// Lives at one address, so that captured work can point to it.
-struct DeviceRank {
+struct DeviceRank final : CaptureListener {
   /// Launches a call's element work and returns the elements read: issue_call of the call's type.
   using Issue = std::uint64_t (*)(ThreadHub&, int, std::size_t, bool, CudaStream);
 
@@ -33,8 +33,12 @@ struct DeviceRank {
     if (std::uncaught_exceptions() > base.exceptions)
       base.hub->fail(concat("rank ", base.rank, " ended with an exception"));
     free_waits_if_failed();
+    if (!seats.empty()) seat().left.store(true);
   }
 
+  void capture_abandoned() noexcept override {
+    if (!seats.empty()) seat().abandoned.store(true);
+  }
   void fail(std::string_view reason) {
     base.hub->fail(reason);
     free_waits();
@@ -79,10 +83,11 @@ struct DeviceRank {
   /// Before the first rendezvous: what peers compare and wait for. An error is theirs as well.
   void arrive(std::optional<DeviceScope>& scope) {
     DeviceSeat& own = seat();
+    used();
     mine = nullptr;
     own.refused.clear();
     own.failed.store(false);
-    own.mode = CallMode::unknown;
+    own.mode = CallMode::eager;
     auto& calls = base.hub->calls(base.rank);
     calls.assign(base.pending.begin(), base.pending.end());
     own.keep_numbers(calls);
@@ -91,13 +96,15 @@ struct DeviceRank {
       if (stream.capturing()) {
         own.capture_and_stream = number_of_capture();
         own.mode = CallMode::captured;
-      } else {
-        own.mode = CallMode::eager;
-        if (size() > 1) own.ready.record(stream);
+      } else if (size() > 1) {
+        own.ready.record(stream);
       }
     } catch (const std::exception& error) {
       own.refused = error.what();
       mine = std::current_exception();
+      const auto* const cuda = dynamic_cast<const CudaError*>(&error);
+      if (cuda != nullptr && cuda->code() == cudaErrorStreamCaptureInvalidated)
+        own.mode = CallMode::captured;
     }
   }
   /// A rank's number for a stream of a capture.
@@ -106,38 +113,27 @@ struct DeviceRank {
     unsigned long long id = 0;
     cuda_check(cudaStreamGetCaptureInfo(stream.get(), &status, &id), "cudaStreamGetCaptureInfo");
     const std::pair key(id, stream.get());
-    const auto known = std::find(captures.rbegin(), captures.rend(), key);
-    if (known != captures.rend()) return static_cast<std::uint64_t>(captures.rend() - known - 1);
-    captures.push_back(key);
-    return captures.size() - 1;
+    const auto known = std::find(captured_streams.rbegin(), captured_streams.rend(), key);
+    if (known != captured_streams.rend())
+      return static_cast<std::uint64_t>(captured_streams.rend() - known - 1);
+    captured_streams.push_back(key);
+    return captured_streams.size() - 1;
   }
 
   /// After the first rendezvous. Every rank sees the same, so either none throws or all do. A rank
   /// that cannot capture costs that capture alone.
-  void agree_on_mode(const ErrorContext& at) {
-    const bool agreed = std::all_of(seats.begin(), seats.end(), [&](const auto& theirs) {
-      return theirs->refused.empty() && theirs->mode == seat().mode;
-    });
-    if (agreed) return;
-    std::string refusals, eager, captured;  // only now: lists of ranks allocate
-    for (int r = 0; r < size(); ++r) {
-      const DeviceSeat& theirs = seat_of(r);
-      const auto list = [r](std::string& text) { text += concat(text.empty() ? "" : ", ", r); };
-      if (theirs.mode == CallMode::eager) list(eager);
-      if (theirs.mode == CallMode::captured) list(captured);
-      if (!theirs.refused.empty())
-        refusals += concat(refusals.empty() ? "" : "; ", "rank ", r, ": ", theirs.refused);
-    }
-    const bool mixed = !eager.empty() && !captured.empty();
-    if (mixed)
-      refusals = concat("ranks ", captured, " capture this call, ranks ", eager,
-                        " do not; a call is captured by all ranks or by none");
+  void agree_to_go_on(const ErrorContext& at) {
+    std::string refusals;
+    for (int r = 0; r < size(); ++r)
+      if (const std::string& why = seat_of(r).refused; !why.empty())
+        refusals += concat(refusals.empty() ? "" : "; ", "rank ", r, ": ", why);
+    if (refusals.empty()) return;
+    const bool captures = seat().mode == CallMode::captured;
     base.hub->rejoin();
-    if (!eager.empty()) base.hub->fail(refusals);
+    if (!captures) base.hub->fail(refusals);
     if (mine) std::rethrow_exception(mine);
-    if (mixed) throw MismatchError(at, refusals);
-    if (!eager.empty()) throw PeerError(at, refusals);
-    throw GraphError(at, refusals);
+    if (captures) throw GraphError(at, refusals);
+    throw PeerError(at, refusals);
   }
 
   /// Does `f` unless a rank has failed in this call; then all go on to the last rendezvous, so that
@@ -171,7 +167,7 @@ struct DeviceRank {
   }
 
  private:
-  std::vector<std::pair<unsigned long long, cudaStream_t>> captures;  // by their numbers
+  std::vector<std::pair<unsigned long long, cudaStream_t>> captured_streams;  // by their numbers
 };
 
 }  // namespace dpgather::detail

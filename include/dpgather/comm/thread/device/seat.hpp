@@ -35,7 +35,7 @@ class OrderEvent {
   cudaEvent_t event_ = nullptr;
 };
 
-enum class CallMode : std::uint8_t { eager, captured, unknown };
+enum class CallMode : std::uint8_t { eager, captured };
 
 /// Written by its rank, read by all. A field is written only where the rendezvous before and after
 /// keep every reader away: the first group before a call's first rendezvous, the second between its
@@ -57,6 +57,11 @@ struct DeviceSeat {
   std::atomic<bool> failed{false};
   std::string failure;
   int lane = -1;  // rank 0's choice
+
+  // Written any time.
+  std::atomic<std::uint64_t> eager_calls{0}, captured_calls{0};  // that this rank has come to
+  std::atomic<bool> abandoned{false};  // a capture; until the next eager call
+  std::atomic<bool> left{false};
 
   /// The counts and offsets of `calls`, kept here: the caller's may go when this rank fails.
   void keep_numbers(std::vector<ThreadCall>& calls) {

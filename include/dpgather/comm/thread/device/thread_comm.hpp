@@ -59,6 +59,10 @@ class ThreadComm<DeviceMemory, Checks> {
   void abort(std::string_view reason) {
     state_->fail(concat("rank ", state_->base.rank, " aborted: ", reason));
   }
+  /// For a rank whose capture ended early, if it was not within a CaptureScope that an exception
+  /// ended: peers that wait for its next captured call get GraphError. Captured calls go on after an
+  /// eager one of all ranks.
+  void abandon_capture() { state_->capture_abandoned(); }
   /// Waits on the host for a stream; past the hub's deadline, or when the communicator fails, it
   /// throws, where cudaStreamSynchronize would sit in front of a peer that never comes.
   void synchronize(CudaStream stream) {
