@@ -1,4 +1,9 @@
 // What would hang on GPUs ends with a report that names each rank's call.
+#include <atomic>
+#include <thread>
+
+#include <cuda.h>
+
 #include "sim/self/nccl_support.hpp"
 
 namespace {
@@ -201,7 +206,47 @@ TEST_CASE("destroying and aborting wait for live graphs for ever") {
   }
 }
 
-TEST_CASE("an operation behind one of another stream waits for it") {
+TEST_CASE("a rank that arrived and then aborted is missed by those that come later") {
+  std::atomic<bool> gone = false;
+  const auto text = deadlock_of(of(2), With::non_blocking, [&](World& world) {
+    if (world.rank == 1)
+      while (!gone) std::this_thread::yield();
+    static_cast<void>(world.reduce());
+    good(settle(world.comm));
+    if (world.rank == 0) {
+      for (int i = 0; i < 100; ++i) static_cast<void>(cudaStreamQuery(world.stream));
+      good(ncclCommAbort(std::exchange(world.comm, nullptr)));
+      gone = true;
+    }
+    good(cudaStreamSynchronize(world.stream));
+  });
+  check_contains(text, {"rank 0: has left; rank 1: #0 all_reduce"});
+}
+
+TEST_CASE("operations of one communicator run in the order of issue, on whatever streams") {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed)
+    run(of(2, seed), With::blocking, [](World& world) {
+      cudaStream_t second = nullptr;
+      std::uint32_t* flag = nullptr;
+      good(cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking));
+      good(cudaMallocHost(reinterpret_cast<void**>(&flag), sizeof *flag));
+      *flag = 0;
+      const auto address = reinterpret_cast<CUdeviceptr>(flag);
+      expect(cuStreamWaitValue32(world.stream, address, 1, CU_STREAM_WAIT_VALUE_EQ) == CUDA_SUCCESS,
+             "wait for the flag");
+      good(world.reduce(8));
+      good(ncclAllReduce(world.data, world.data, 4, ncclFloat, ncclSum, world.comm, second));
+      for (int i = 0; i < 50; ++i)
+        expect(cudaStreamQuery(second) == cudaErrorNotReady, "behind the first");
+      __atomic_store_n(flag, 1, __ATOMIC_SEQ_CST);
+      good(cudaStreamSynchronize(second));
+      good(cudaStreamSynchronize(world.stream));
+      good(cudaFreeHost(flag));
+      good(cudaStreamDestroy(second));
+    });
+}
+
+TEST_CASE("the report of an operation behind one of another stream says so") {
   const auto text = deadlock_of(of(2), With::blocking, [](World& world) {
     cudaStream_t second = nullptr;
     good(cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking));
