@@ -227,7 +227,7 @@ TEST_CASE("equal blocks end to end take the plain collective, others a call a ra
                         Case{{4, 0, 4}, {0, 4, 8}, {0, 0, 0, 2, 0}, {0, 0, 0, 0, 2}},
                         Case{{0, 0, 0}, {0, 0, 0}, {0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}}}) {
     for (const bool gathers : {true, false}) {
-      on_comms(3, [&](NcclComm<>& comm, CudaStream stream) {
+      const auto report = on_comms(3, [&](NcclComm<>& comm, CudaStream stream) {
         const Data<float> a(16, 1, stream), b(16, 1, stream);
         if (gathers)
           comm.all_gather_v(a.get(), b.get(), c.counts, c.offsets, stream);
@@ -237,6 +237,12 @@ TEST_CASE("equal blocks end to end take the plain collective, others a call a ra
       });
       CHECK(calls_of_rank_0() == (gathers ? c.gather : c.scatter));
       CHECK(sim::nccl::launches(0) == (c.counts[0] == 0 ? 0 : 1));
+      const auto& log = report.ranks[0].log;
+      for (const std::string_view name : {"ncclBroadcast", "ncclReduce"}) {
+        const auto& want = gathers ? c.gather : c.scatter;
+        CHECK(static_cast<std::uint64_t>(std::count(log.begin(), log.end(), name)) ==
+              want[name == "ncclReduce" ? 4 : 3]);
+      }
     }
   }
 }

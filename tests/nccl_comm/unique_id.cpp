@@ -111,6 +111,22 @@ TEST_CASE("a file sends an id to every rank, again and again, and leaves nothing
   }
 }
 
+TEST_CASE("ranks may share again at once, by the same file") {
+  const Folder folder;
+  constexpr int size = 4, rounds = 10;
+  std::vector<std::vector<NcclUniqueId>> ids(rounds, std::vector<NcclUniqueId>(size));
+  dpgather::run_ranks(size, [&](int rank) {
+    for (auto& round : ids)
+      round[static_cast<std::size_t>(rank)] =
+          share_by_file(folder.id(), rank, size, std::chrono::minutes(2));
+  });
+  for (std::size_t i = 0; i < rounds; ++i) {
+    CHECK(all_equal(ids[i]));
+    if (i > 0) CHECK(!(ids[i][0] == ids[i - 1][0]));
+  }
+  CHECK(folder.empty());
+}
+
 TEST_CASE("a file sends an id between processes") {
   const Folder folder;
   std::vector<pid_t> children;

@@ -14,8 +14,8 @@ struct NcclOptions {
   /// The GPU of this rank; negative: the one that is current when the communicator is made.
   int device = -1;
   /// true: NCCL itself waits inside its calls. That saves the thread NCCL starts for each group of a
-  /// non-blocking communicator, but then no deadline ends a call whose peer never comes, nor the
-  /// constructor: only `synchronize` and guards.
+  /// non-blocking communicator, but then neither a deadline nor an abort ends a call whose peer never
+  /// comes, nor the constructor: only `synchronize` and guards.
   bool blocking = false;
   /// A thread that notices errors and overdue guards while this rank's thread waits elsewhere.
   bool watchdog = false;

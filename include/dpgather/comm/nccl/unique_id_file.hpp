@@ -2,11 +2,9 @@
 #pragma once
 
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <optional>
 #include <random>
@@ -15,67 +13,15 @@
 #include <utility>
 #include <vector>
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <dpgather/comm/control_plane.hpp>
+#include <dpgather/comm/nccl/owned_file.hpp>
 #include <dpgather/comm/nccl/unique_id.hpp>
 
 namespace dpgather {
 
 namespace detail {
-
-/// A file that appears whole or not at all, is readable by its owner alone, and goes with this
-/// object.
-class OwnedFile {
- public:
-  OwnedFile(std::string path, const ErrorContext& at) : path_(std::move(path)), at_(at) {}
-  OwnedFile(const OwnedFile&) = delete;
-  OwnedFile& operator=(const OwnedFile&) = delete;
-  ~OwnedFile() {
-    if (written_) ::unlink(path_.c_str());
-  }
-  void write(const std::vector<std::byte>& bytes) {
-    const std::string draft = concat(path_, ".", ::getpid());
-    ::unlink(draft.c_str());
-    const int file = ::open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    bool good = file >= 0 &&
-                ::write(file, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
-    int error = errno;
-    if (file >= 0 && ::close(file) != 0 && good) good = false, error = errno;
-    if (good && std::rename(draft.c_str(), path_.c_str()) != 0) good = false, error = errno;
-    if (!good) ::unlink(draft.c_str());
-    require<Error>(good, at_, "cannot write ", path_, ": ", std::strerror(error));
-    written_ = true;
-  }
-
- private:
-  std::string path_;
-  ErrorContext at_;
-  bool written_ = false;
-};
-
-/// The contents, if they are `size` bytes; nothing if there is no such file. Another user's file is
-/// an error: the id says where ranks connect to.
-inline std::optional<std::vector<std::byte>> read_own_file(const std::string& path,
-                                                           std::size_t size,
-                                                           const ErrorContext& at) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  require<Error>(file >= 0 || errno == ENOENT, at, "cannot read ", path, ": ",
-                 std::strerror(errno));
-  if (file < 0) return std::nullopt;
-  struct stat status {};
-  const bool known = ::fstat(file, &status) == 0;
-  std::vector<std::byte> bytes(size + 1);
-  const ssize_t got = ::read(file, bytes.data(), bytes.size());
-  ::close(file);
-  require<Error>(known && status.st_uid == ::geteuid(), at, path, " belongs to user ",
-                 status.st_uid, ", this is user ", ::geteuid());
-  if (got != static_cast<ssize_t>(size)) return std::nullopt;
-  bytes.resize(size);
-  return bytes;
-}
 
 /// A number that no other run has.
 using RunNonce = std::array<std::uint32_t, 4>;
@@ -150,29 +96,38 @@ class IdByFile {
     asked.write(to_bytes(request));
     NcclUniqueId id;
     until_deadline([&] {
-      const std::size_t nonces = static_cast<std::size_t>(size_) * sizeof(RunNonce);
-      const auto bytes = read_own_file(path_, sizeof(IdAnswer) + nonces, at_);
-      IdAnswer answer;
-      RunNonce told{};
-      if (bytes) {
-        std::memcpy(static_cast<void*>(&answer), bytes->data(), sizeof(answer));
-        std::memcpy(&told,
-                    bytes->data() + sizeof(answer) + static_cast<std::size_t>(rank_) * sizeof(told),
-                    sizeof(told));
-        if (answer.magic == IdAnswer{}.magic && told == request.nonce) {
-          id = answer.id;
-          return std::string();
-        }
+      if (const auto answer = answer_to(request)) {
+        id = *answer;
+        return std::string();
       }
       const bool stale = ::access(path_.c_str(), F_OK) == 0;
       return concat("rank 0 did not write an id for this run",
                     stale ? " (what is there is of another) in " : " in ");
+    });
+    // That the request is gone tells rank 0. Until it has seen that, another request of this rank
+    // would be taken for one that repeats this.
+    asked.remove();
+    until_deadline([&] {
+      return answer_to(request) ? std::string("not all ranks have read the id in ") : std::string();
     });
     return id;
   }
 
  private:
   [[nodiscard]] std::string request_path(int rank) const { return concat(path_, ".", rank); }
+  [[nodiscard]] std::optional<NcclUniqueId> answer_to(const IdRequest& request) const {
+    const std::size_t nonces = static_cast<std::size_t>(size_) * sizeof(RunNonce);
+    const auto bytes = read_own_file(path_, sizeof(IdAnswer) + nonces, at_);
+    if (!bytes) return std::nullopt;
+    IdAnswer answer;
+    RunNonce told{};
+    std::memcpy(static_cast<void*>(&answer), bytes->data(), sizeof(answer));
+    std::memcpy(&told,
+                bytes->data() + sizeof(answer) + static_cast<std::size_t>(rank_) * sizeof(told),
+                sizeof(told));
+    if (answer.magic != IdAnswer{}.magic || told != request.nonce) return std::nullopt;
+    return answer.id;
+  }
   template <class T>
   [[nodiscard]] std::optional<T> read(const std::string& path) const {
     const auto bytes = read_own_file(path, sizeof(T), at_);
