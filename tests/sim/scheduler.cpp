@@ -198,7 +198,7 @@ Participant* Scheduler::pick() {
       progress();
       continue;
     }
-    if (!jump()) declare_deadlock();
+    if (!jump() && !wake_followers()) declare_deadlock();
   }
 }
 
@@ -219,6 +219,20 @@ bool Scheduler::wake_the_stopped() {
   bool any = false;
   for (auto& p : all_) {
     if (p->state != State::stopped) continue;
+    p->state = State::runnable;
+    p->over = true;
+    any = true;
+  }
+  return any;
+}
+
+bool Scheduler::wake_followers() {
+  bool any = false;
+  for (auto& p : all_) {
+    const bool follows = std::any_of(all_.begin(), all_.end(), [&](const auto& q) {
+      return q->over && q->rank == p->rank;
+    });
+    if (!follows || p->over || p->state != State::blocked) continue;
     p->state = State::runnable;
     p->over = true;
     any = true;

@@ -102,6 +102,8 @@ class Scheduler {
   void declare_deadlock();
   void abandon(Participant* me);
   bool wake_the_stopped();
+  /// Threads that a rank started go the way of the rank: what they wait for may be its to do.
+  bool wake_followers();
 
   std::vector<std::unique_ptr<Participant>> all_;
   std::vector<std::unique_ptr<Participant>> abandoned_;  // parked for ever, still looked at
