@@ -15,6 +15,8 @@
       conformance::MpiWorld<dpgather::CheckLevel::local>
 TYPE_TO_STRING(conformance::MpiWorld<dpgather::CheckLevel::communicating>);
 TYPE_TO_STRING(conformance::MpiWorld<dpgather::CheckLevel::local>);
+#elif defined(CONFORMANCE_GPU)
+#include "gpu/conformance.hpp"
 #elif defined(CONFORMANCE_SIM)
 #include "conformance/sim_worlds.hpp"
 namespace conformance {
