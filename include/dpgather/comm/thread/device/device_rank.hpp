@@ -92,10 +92,10 @@ struct DeviceRank final : CaptureListener {
     calls.assign(base.pending.begin(), base.pending.end());
     own.keep_numbers(calls);
     try {
+      if (stream.capturing()) own.mode = CallMode::captured;
       scope.emplace(own.device);
-      if (stream.capturing()) {
+      if (own.mode == CallMode::captured) {
         own.capture_and_stream = number_of_capture();
-        own.mode = CallMode::captured;
       } else if (size() > 1) {
         own.ready.record(stream);
       }
