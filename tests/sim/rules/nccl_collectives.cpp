@@ -1,5 +1,7 @@
 // What each collective does with data. NCCL user guide, "Collective Operations", "In-place
 // Operations" and "Collective Communication Functions".
+#include <initializer_list>
+
 #include <doctest/doctest.h>
 
 #include "sim/rules/nccl_harness.hpp"
@@ -53,7 +55,7 @@ TEST_SUITE("nccl rules: collectives") {
                      std::int32_t, std::int64_t, __half, __nv_bfloat16, float, double) {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
-      for (const std::size_t count : {1, 5, 64, 333}) {
+      for (const std::size_t count : std::initializer_list<std::size_t>{1, 5, 64, 333}) {
         const Device<T> from(inputs<T>(gpu.rank, count));
         const Device<T> to(count * of(gpu.size), 0);
         good(ncclAllGather(from.get(), to.get(), count, type_of<T>, comm, gpu.stream));
@@ -84,7 +86,7 @@ TEST_SUITE("nccl rules: collectives") {
                      __nv_bfloat16, float, double) {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
-      for (const std::size_t count : {1, 7, 250}) {
+      for (const std::size_t count : std::initializer_list<std::size_t>{1, 7, 250}) {
         const Device<T> from(inputs<T>(gpu.rank, count));
         const Device<T> to(count, 0);
         good(ncclAllReduce(from.get(), to.get(), count, type_of<T>, ncclSum, comm, gpu.stream));
@@ -127,7 +129,7 @@ TEST_SUITE("nccl rules: collectives") {
                      __nv_bfloat16, float, double) {
     on_gpus(ranks, [](const Gpu& gpu) {
       const Comm comm(gpu);
-      for (const std::size_t count : {1, 6, 129}) {
+      for (const std::size_t count : std::initializer_list<std::size_t>{1, 6, 129}) {
         const std::size_t all = count * of(gpu.size);
         const Device<T> from(inputs<T>(gpu.rank, all));
         const Device<T> to(count, 0);
