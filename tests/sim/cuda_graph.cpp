@@ -151,7 +151,19 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
   return api("cudaStreamBeginCapture", [&] { return begin_capture(stream, mode); });
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  return release_api("cudaStreamEndCapture", [&] { return end_capture(stream, graph); });
+  const Turn turn;
+  const Fault* const fault = call("cudaStreamEndCapture");
+  if (in_device_work()) return cudaErrorNotPermitted;
+  if (fault == nullptr || ended()) return finish_call(end_capture(stream, graph));
+  // The one call that has its effect all the same: a capture is over, however badly it ended.
+  cudaGraph_t remains = nullptr;
+  static_cast<void>(end_capture(stream, &remains));
+  if (Graph* const made = graphs().find(remains); made != nullptr) {
+    made->nodes.clear();
+    graphs().remove(made);
+  }
+  if (graph != nullptr) *graph = nullptr;
+  return injected(*fault);
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
   return api("cudaStreamIsCapturing", [&] { return capture_status(stream, status); });
