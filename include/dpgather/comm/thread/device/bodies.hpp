@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include <dpgather/comm/thread/device/brake.hpp>
 #include <dpgather/comm/thread/kernels.hpp>
 #include <dpgather/core/element.hpp>
 #include <dpgather/core/launch.hpp>
@@ -36,6 +37,7 @@ struct CopyBlocks {
   };
   Block blocks[max_device_ranks];
   int number;
+  const std::uint32_t* stop;
 
   /// Nothing if the data is there already.
   void add(const void* from, void* to, std::int64_t count) {
@@ -50,6 +52,7 @@ struct CopyBlocks {
     return std::min(most, chunk) * static_cast<std::int64_t>(sizeof(Bits));
   }
   DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
+    if (stopped(stop)) return;
     const Block* block = blocks;
     std::int64_t begin = 0;
     while (row >= block->end) begin = (block++)->end;
@@ -84,12 +87,14 @@ struct SumRanks {
   std::int64_t count;
   int ranks;
   bool aligned;  // out and all sources, to 16 bytes
+  const std::uint32_t* stop;
 
   [[nodiscard]] std::int64_t rows() const { return ceil_div(count, chunk); }
   [[nodiscard]] std::int64_t row_bytes() const {
     return std::min(count, chunk) * static_cast<std::int64_t>(sizeof(T));
   }
   DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
+    if (stopped(stop)) return;
     const std::int64_t first = row * chunk;
     const std::int64_t left = count - first;
     const std::int64_t n = left < chunk ? left : chunk;

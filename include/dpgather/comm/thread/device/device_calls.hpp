@@ -47,9 +47,9 @@ class DeviceCalls {
     return std::any_of(rank_.base.pending.begin(), rank_.base.pending.end(), of);
   }
   void enter(const ErrorContext& at) { hub_.enter(rank_.base.rank, at); }
-  void issue(bool second) {
+  void issue(bool second, const std::uint32_t* stop = nullptr) {
     for (std::size_t i = 0; i < rank_.issues.size(); ++i)
-      moved_ += rank_.issues[i](hub_, rank_.base.rank, i, second, rank_.stream);
+      moved_ += rank_.issues[i](hub_, rank_.base.rank, i, second, stop, rank_.stream);
   }
   void order_after(OrderEvent DeviceSeat::*event) const {
     for (int i = 1; i < rank_.size(); ++i)
@@ -72,13 +72,19 @@ class DeviceCalls {
     rank_.attempt([&] {
       if (exchanges_) rank_.seat().done.record(rank_.stream);
     });
+    if (rank_.mine) rank_.finish_stream();
     enter(at);
-    rank_.throw_failures<PeerError>(at, true);
+    // Also where a rank has failed: buffers may go, in stream order, once peers have read them.
+    std::exception_ptr unordered;
     try {
       if (exchanges_) order_after(&DeviceSeat::done);
-    } catch (const std::exception& error) {
-      hub_.fail(concat("rank ", rank_.base.rank, ": ", error.what()));
-      throw;
+    } catch (const std::exception&) {
+      unordered = std::current_exception();
+    }
+    rank_.throw_failures<PeerError>(at, true);
+    if (unordered) {
+      hub_.fail(concat("rank ", rank_.base.rank, " could not wait for its peers"));
+      std::rethrow_exception(unordered);
     }
     rank_.base.moved += moved_;
   }
@@ -97,10 +103,11 @@ class DeviceCalls {
     }
     rank_.attempt([&] {
       Handshake flags(pool, lane, rank_.base.rank, rank_.size(), rank_.stream);
+      const std::uint32_t* const stop = exchanges_ ? pool.stop_word(rank_.base.rank) : nullptr;
       if (exchanges_) flags.ready();
-      issue(false);
+      issue(false, stop);
       if (exchanges_ && two_passes_) flags.reduced();
-      if (two_passes_) issue(true);
+      if (two_passes_) issue(true, stop);
       if (exchanges_) flags.done(two_passes_);
     });
     enter(at);
@@ -114,12 +121,8 @@ class DeviceCalls {
   }
   [[nodiscard]] int choose_lane(FlagPool& pool) const {
     std::vector<std::uint64_t> key;
-    std::vector<int> devices;
-    for (const auto& theirs : rank_.seats) {
-      key.push_back(theirs->capture_and_stream);
-      devices.push_back(theirs->device);
-    }
-    return pool.choose(key, devices);
+    for (const auto& theirs : rank_.seats) key.push_back(theirs->capture_and_stream);
+    return pool.choose(key);
   }
 
   DeviceRank& rank_;

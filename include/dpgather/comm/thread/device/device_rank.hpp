@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -10,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,7 +24,8 @@ namespace dpgather::detail {
 /// Lives at one address, so that captured work can point to it.
 struct DeviceRank final : CaptureListener {
   /// Launches a call's element work and returns the elements read: issue_call of the call's type.
-  using Issue = std::uint64_t (*)(ThreadHub&, int, std::size_t, bool, CudaStream);
+  using Issue = std::uint64_t (*)(ThreadHub&, int, std::size_t, bool, const std::uint32_t*,
+                                  CudaStream);
 
   DeviceRank(std::shared_ptr<ThreadHub> h, int r, int lanes) : base(std::move(h), r) {
     guard([&] { seats = take_seats(base, lanes); });
@@ -149,6 +152,14 @@ struct DeviceRank final : CaptureListener {
       seat().failure = error.what();
       seat().failed.store(true, std::memory_order_release);
     }
+  }
+  /// A rank that has failed may have no event that says when it has read its peers' buffers.
+  void finish_stream() const {
+    const auto limit = std::chrono::steady_clock::now() + base.hub->deadline() / 2;
+    while (cudaStreamQuery(stream.get()) == cudaErrorNotReady &&
+           std::chrono::steady_clock::now() < limit)
+      std::this_thread::yield();
+    static_cast<void>(cudaGetLastError());
   }
   /// After the last rendezvous: throws on all ranks if one has failed.
   template <class E>

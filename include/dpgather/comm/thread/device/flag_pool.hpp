@@ -10,8 +10,10 @@
 #include <mutex>
 #include <span>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include <dpgather/comm/thread/device/brake.hpp>
 #include <dpgather/comm/thread/device/stream_memory.hpp>
 #include <dpgather/core/cuda/memory.hpp>
 
@@ -40,6 +42,7 @@ class FlagPool {
         patience_(patience),
         users_(std::make_shared<LaneUsers>(lanes)),
         keys_(static_cast<std::size_t>(lanes)),
+        brakes_(static_cast<std::size_t>(ranks)),
         flags_(std::int64_t{2} * lanes * ranks * ranks) {
     fill(Flag::clear);
   }
@@ -48,11 +51,12 @@ class FlagPool {
   /// The last rank has gone. Work that still runs here is waited for; what waits for a rank that
   /// never launched its part is freed.
   ~FlagPool() {
-    if (!devices_.empty()) {
+    if (used_) {
       free_waits(patience_);
       try {
-        for (const int device : devices_) {
-          const DeviceScope scope(device);
+        for (const auto& brake : brakes_) {
+          if (!brake) continue;
+          const DeviceScope scope(brake->device());
           cuda_report(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
         }
       } catch (const std::exception& error) {
@@ -63,6 +67,11 @@ class FlagPool {
     if (freer_.joinable()) freer_.join();
   }
 
+  /// Each rank's once, while all construct; on its device.
+  void add_brake(int rank) { brakes_[static_cast<std::size_t>(rank)] = std::make_unique<Brake>(); }
+  [[nodiscard]] const std::uint32_t* stop_word(int rank) const {
+    return brakes_[static_cast<std::size_t>(rank)]->word();
+  }
   [[nodiscard]] int lanes() const { return lanes_; }
   /// `from` sets it and waits for it to be clear; `to` waits for it to be set and clears it.
   [[nodiscard]] std::uint32_t* flag(int lane, int which, int from, int to) const {
@@ -71,8 +80,8 @@ class FlagPool {
 
   /// For rank 0, between rendezvous: the lane that `key` has, or a free one; -1 if none is. `key`
   /// has each rank's own number of its capture and stream.
-  [[nodiscard]] int choose(std::span<const std::uint64_t> key, std::span<const int> devices) {
-    devices_.assign(devices.begin(), devices.end());
+  [[nodiscard]] int choose(std::span<const std::uint64_t> key) {
+    used_ = true;
     for (int lane = 0; lane < lanes_; ++lane)
       if (std::ranges::equal(key_of(lane), key)) return lane;
     // Round and round, so that one that a graph has just left is taken last.
@@ -100,18 +109,33 @@ class FlagPool {
     if (begin < begin_.load()) begin_.store(begin);
     if (freer_.joinable()) return;
     try {
-      freer_ = std::thread([this] {
-        for (int pause_ms = 1; !stop_.load(); pause_ms = std::min(2 * pause_ms, 16)) {
-          if (std::chrono::steady_clock::now() >= begin_.load()) fill(Flag::freed);
-          std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));
-        }
-      });
+      freer_ = std::thread([this] { free_for_ever(); });
     } catch (const std::exception&) {
+      stop_kernels();
       fill(Flag::freed);  // no thread is to be had: once is better than never
     }
   }
 
  private:
+  void free_for_ever() noexcept {
+    bool stopped = false;
+    for (int pause_ms = 1; !stop_.load(); pause_ms = std::min(2 * pause_ms, 16)) {
+      if (std::chrono::steady_clock::now() >= begin_.load()) {
+        if (!std::exchange(stopped, true)) stop_kernels();
+        fill(Flag::freed);
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));
+    }
+  }
+  /// Before any wait is freed: what comes behind it must not touch the buffers of a rank that is
+  /// gone.
+  void stop_kernels() const noexcept {
+    try {
+      for (const auto& brake : brakes_)
+        if (brake) brake->pull();
+    } catch (const std::exception&) {  // the device is beyond help, and its kernels with it
+    }
+  }
   [[nodiscard]] std::vector<std::uint64_t>& key_of(int lane) {
     return keys_[static_cast<std::size_t>(lane)];
   }
@@ -132,7 +156,8 @@ class FlagPool {
   const std::chrono::milliseconds patience_;
   std::shared_ptr<LaneUsers> users_;
   std::vector<std::vector<std::uint64_t>> keys_;
-  std::vector<int> devices_;  // of ranks that captured
+  std::vector<std::unique_ptr<Brake>> brakes_;
+  bool used_ = false;
   int next_ = 0;
   Buffer<std::uint32_t, PinnedMemory> flags_;
   std::mutex mutex_;

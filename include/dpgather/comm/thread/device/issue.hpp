@@ -18,10 +18,10 @@ void launch_sum(CudaStream stream, Collective op, SumRanks<T>& body) {
 }
 
 /// As `run_call` of host memory: `second` is the pass that all-reduce has after an exchange. At most
-/// one launch. Returns the elements that are read from ranks, own ones included.
+/// one launch, which does nothing once `stop` is set. Returns the elements that are read from ranks, own ones included.
 template <Element T>
 std::uint64_t issue_call(ThreadHub& hub, int rank, std::size_t index, bool second,
-                         CudaStream stream) {
+                         const std::uint32_t* stop, CudaStream stream) {
   const int size = hub.size();
   const ThreadCall& mine = hub.calls(rank)[index];
   const auto peer = [&](int r) -> const ThreadCall& { return hub.calls(r)[index]; };
@@ -33,9 +33,11 @@ std::uint64_t issue_call(ThreadHub& hub, int rank, std::size_t index, bool secon
 
   CopyBlocks<BitsOf<T>> copy;
   copy.number = 0;
+  copy.stop = stop;
   SumRanks<T> sum;
   sum.out = nullptr;
   sum.ranks = size;
+  sum.stop = stop;
   std::uint64_t moved = 0;
   const auto take = [&](T* to, const T* from, std::int64_t n) {
     copy.add(from, to, n);

@@ -53,6 +53,7 @@ namespace dpgather::detail {
   hub.rejoin();
 
   try {
+    if (hub.size() > 1) seats[0]->pool->add_brake(rank.rank);
     for (const auto& theirs : seats) {
       mine->refused = enable_peer_access(mine->device, theirs->device);
       if (!mine->refused.empty()) break;

@@ -1,0 +1,62 @@
+// What keeps kernels of a failed communicator from reading the buffers of a rank that is gone.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <thread>
+
+#include <dpgather/core/config.hpp>
+#include <dpgather/core/cuda/memory.hpp>
+
+namespace dpgather::detail {
+
+/// For bodies of captured calls. Null: never.
+DPGATHER_HD inline bool stopped(const std::uint32_t* word) {
+  if (word == nullptr) return false;
+#if defined(__CUDA_ARCH__)
+  return *static_cast<const volatile std::uint32_t*>(word) != 0;
+#else
+  return __atomic_load_n(word, __ATOMIC_RELAXED) != 0;
+#endif
+}
+
+/// A word in the memory of a rank's device, where every kernel of a captured call looks first, and a
+/// stream to write it past those that wait.
+class Brake {
+ public:
+  Brake() : word_(1) {
+    cuda_check(cudaGetDevice(&device_), "cudaGetDevice");
+    cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
+               "cudaStreamCreateWithFlags");
+    try {
+      cuda_check(cudaMemsetAsync(word_.data(), 0, sizeof(std::uint32_t), stream_),
+                 "cudaMemsetAsync");
+      cuda_check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+    } catch (...) {
+      cuda_report(cudaStreamDestroy(stream_), "cudaStreamDestroy");
+      throw;
+    }
+  }
+  Brake(const Brake&) = delete;
+  Brake& operator=(const Brake&) = delete;
+  ~Brake() { cuda_report(cudaStreamDestroy(stream_), "cudaStreamDestroy"); }
+
+  [[nodiscard]] int device() const { return device_; }
+  [[nodiscard]] const std::uint32_t* word() const { return word_.data(); }
+  /// Kernels that start after this do nothing. Returns when the word is written, or is not to be.
+  void pull() const {
+    const DeviceScope scope(device_);
+    if (cudaMemsetAsync(word_.data(), 0xff, sizeof(std::uint32_t), stream_) != cudaSuccess) return;
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    while (cudaStreamQuery(stream_) == cudaErrorNotReady &&
+           std::chrono::steady_clock::now() < limit)
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+
+ private:
+  Buffer<std::uint32_t, DeviceMemory> word_;
+  int device_ = 0;
+  cudaStream_t stream_ = nullptr;
+};
+
+}  // namespace dpgather::detail
