@@ -41,4 +41,14 @@ struct Batch {
                              dpgather::request_field("seq_lens", &Batch::seq_lens, {.fill = 1}));
 };
 
+/// Where a field's elements are, whatever holds them.
+template <class E>
+[[nodiscard]] const E* elements(const std::vector<E>& field) {
+  return field.data();
+}
+template <class E>
+[[nodiscard]] const E* elements(const dpgather::BatchField<E>& field) {
+  return field.data;
+}
+
 }  // namespace serve_trace

@@ -1,7 +1,9 @@
 // One rank's serving loop: agree, plan, pad, gather, FFN, reduce-scatter, trim, check.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <utility>
 
 #include <dpgather/agree/agreement.hpp>
@@ -15,20 +17,28 @@
 #include "figures.hpp"
 #include "hooks.hpp"
 #include "notice.hpp"
+#include "platform.hpp"
 #include "reference.hpp"
 #include "replay.hpp"
 
 namespace serve_trace {
 
-/// All arguments must outlive the loop; `comm` and `control` are of all ranks.
+/// All arguments must outlive the loop; `comm` and `control` are of all ranks. The model runs where
+/// `comm` moves rows, on `stream`.
 template <dpgather::GatherMode Mode, dpgather::Communicator Comm, dpgather::ControlPlane Control>
 class ServingLoop {
+  using On = Platform<typename Comm::memory_type>;
+  using Rows = dpgather::Rows<float>;
+  using Stream = typename On::Stream;
+  using ModelBatch = typename On::BatchType;
+
  public:
   ServingLoop(const Options& options, const Trace& trace, Comm& comm, Control& control, Mode mode,
-              const Hooks& hooks)
+              const Hooks& hooks, Stream stream = {})
       : options_(options),
         layout_(options.layout()),
         comm_(comm),
+        control_(control),
         hooks_(hooks),
         rank_(comm.rank()),
         dp_rank_(layout_.dp_rank(rank_)),
@@ -40,12 +50,12 @@ class ServingLoop {
         gather_(comm, {.layout = layout_, .hidden = options.hidden, .max_local_rows = max_local_},
                 std::move(mode)),
         agreement_(control, layout_, {.policy = fingerprint(trace)}),
+        input_(max_local_),
         static_inputs_({.tokens = max_local_, .requests = max_local_}),
         output_(max_local_ * options.hidden),
         graphs_(capture_sizes(options)),
-        accounting_(options) {
-    batch_.reserve(max_local_, max_local_);
-  }
+        stream_(stream),
+        accounting_(options) {}
 
   /// Serves to the end. The figures, complete on every rank, have rows moved and graphs as counted
   /// and not as planned.
@@ -56,9 +66,6 @@ class ServingLoop {
   }
 
  private:
-  using Rows = dpgather::Rows<float>;
-  using Stream = dpgather::HostStream;
-
   /// False: no rank has anything left to do, and this was no step.
   bool serve_step() {
     const Work& work = replay_.next();
@@ -81,12 +88,12 @@ class ServingLoop {
     }
     if (idle && !facts.live) return false;
     step_ = step.index();
-    batch_.assign(work, step_, dp_rank_);
+    ModelBatch& batch = input_.load(work, step_, dp_rank_, stream_);
     const dpgather::ShapeKey shape = graphs_.select(step, gather_);
     if (shape.is_static)
-      run_model(step, shape, work, static_inputs_);
+      run_model(step, shape, work, batch, static_inputs_);
     else
-      run_model(step, shape, work, in_place_);
+      run_model(step, shape, work, batch, in_place_);
     account(facts, shape);
     if (rank_ == 0 && hooks_.on_step) hooks_.on_step(step_ + 1, accounting_.figures().rows);
     return true;
@@ -95,43 +102,55 @@ class ServingLoop {
   /// Pads the batch, runs the model through the graph cache, and checks the rows that come back.
   template <class Storage>
   void run_model(const dpgather::Step& step, const dpgather::ShapeKey& shape, const Work& work,
-                 Storage& storage) {
-    dpgather::PaddedBatch padded{batch_, step, shape, storage};
+                 ModelBatch& batch, Storage& storage) {
+    using PadOptions = dpgather::PadOptions<dpgather::PadToShape, dpgather::TrimView, Stream>;
+    dpgather::PaddedBatch padded{batch, step, shape, storage, PadOptions{.stream = stream_}};
     gather_.begin_step(step, shape, stream_);
-    graphs_.run(step, shape, stream_, agreement_,
-                [this, batch = &padded.batch()](const dpgather::ShapeKey& key, Stream stream) {
-                  forward(key, stream, *batch);
-                });
+    graphs_.run(
+        step, shape, stream_, agreement_,
+        [this, padded_batch = &padded.batch()](const dpgather::ShapeKey& key, Stream stream) {
+          forward(key, stream, *padded_batch);
+        });
+    const Rows output = padded.trim(output_rows(shape));
+    output_.download(output.size(), stream_);
+    On::wait(comm_, control_, stream_);
     gather_.status();
-    const Rows output = padded.trim(output_.rows(shape.local_len, options_.hidden));
     checked_rows_ += output.rows();
-    wrong_rows_ += reference_.wrong_rows(work, step_, dp_rank_, decode_only(shape), output);
+    wrong_rows_ += reference_.wrong_rows(work, step_, dp_rank_, decode_only(shape),
+                                         Rows(output_.host(), output.rows(), output.width()));
   }
 
   /// One layer. Captured once per shape: what varies from step to step is read when it runs.
-  void forward(const dpgather::ShapeKey& shape, Stream stream, const Batch& batch) {
+  void forward(const dpgather::ShapeKey& shape, Stream stream, const ModelBatch& batch) {
+    if (shape.is_static) static_inputs_.hold(stream);
     const Rows hidden = gather_.slot(shape);
-    stream.submit(
-        "attention", [=, this, ids = batch.input_ids.data(), positions = batch.positions.data(),
-                      seq_lens = batch.seq_lens.data()] {
-          const bool lens = decode_only(shape);
-          for (std::int64_t i = 0; i < hidden.rows(); ++i)
-            fill_row(ids[i], positions[i], lens ? seq_lens[i] : 0, hidden.row(i), options_.hidden);
-        });
+    On::work(stream, "attention",
+             [=, this, ids = elements(batch.input_ids), positions = elements(batch.positions),
+              seq_lens = elements(batch.seq_lens)] {
+               const bool lens = decode_only(shape);
+               for (std::int64_t i = 0; i < hidden.rows(); ++i)
+                 fill_row(ids[i], positions[i], lens ? seq_lens[i] : 0, hidden.row(i),
+                          options_.hidden);
+             });
     tamper(Stage::produced, hidden, stream);
     const Rows all = gather_.gather(shape, hidden, stream);
     tamper(Stage::gathered, all, stream);
     const Rows partial = gather_.partial_slot(shape);
-    stream.submit("ffn", [this, all, partial] { ffn_.run(all, partial); });
+    On::work(stream, "ffn", [this, all, partial] { ffn_.run(all, partial); });
     tamper(Stage::computed, partial, stream);
-    const Rows output = output_.rows(shape.local_len, options_.hidden);
+    const Rows output = output_rows(shape);
     gather_.reduce_scatter(shape, partial, output, stream);
     tamper(Stage::returned, output, stream);
   }
 
   void tamper(Stage stage, Rows rows, Stream stream) {
     if (!hooks_.tamper) return;
-    stream.submit("tamper", [this, stage, rows] { hooks_.tamper(stage, rank_, step_, rows); });
+    On::work(stream, "tamper", [this, stage, rows] { hooks_.tamper(stage, rank_, step_, rows); });
+  }
+
+  /// This rank's output of a step, where the model writes it.
+  [[nodiscard]] Rows output_rows(const dpgather::ShapeKey& shape) const {
+    return {output_.data(), shape.local_len, options_.hidden};
   }
 
   /// One sequence length a row, since a row is a request.
@@ -151,10 +170,16 @@ class ServingLoop {
   /// Adds up over ranks what only a rank itself knows.
   Figures collect() {
     const dpgather::RowsMoved moved = gather_.moved();
-    std::int64_t totals[] = {checked_rows_, wrong_rows_, launched_.decode_attention,
-                             static_cast<std::int64_t>(moved.out),
-                             static_cast<std::int64_t>(moved.back)};
-    comm_.all_reduce(totals, totals, std::ssize(totals), stream_);
+    const std::int64_t mine[] = {checked_rows_, wrong_rows_, launched_.decode_attention,
+                                 static_cast<std::int64_t>(moved.out),
+                                 static_cast<std::int64_t>(moved.back)};
+    const typename On::template Elements<std::int64_t> sums(std::ssize(mine));
+    std::copy(std::begin(mine), std::end(mine), sums.host());
+    sums.upload(std::ssize(mine), stream_);
+    comm_.all_reduce(sums.data(), sums.data(), std::ssize(mine), stream_);
+    sums.download(std::ssize(mine), stream_);
+    On::wait(comm_, control_, stream_);
+    const std::int64_t* const totals = sums.host();
     // One rank alone may have moved parts of a row.
     const std::int64_t elements = layout_.world() * options_.hidden;
     Figures figures = accounting_.figures();
@@ -187,6 +212,7 @@ class ServingLoop {
   const Options& options_;
   dpgather::DpLayout layout_;
   Comm& comm_;
+  Control& control_;
   const Hooks& hooks_;
   int rank_, dp_rank_;
   std::int64_t max_local_;
@@ -196,11 +222,13 @@ class ServingLoop {
   Reference reference_;
   dpgather::DpGather<Mode, float, Comm> gather_;
   dpgather::StepAgreement<Control> agreement_;
-  Batch batch_;
-  dpgather::InPlace in_place_;
-  dpgather::StaticInputs<Batch> static_inputs_;
-  dpgather::Buffer<float> output_;
-  dpgather::GraphCache<dpgather::ShapeKey, dpgather::CaptureSizes, dpgather::KeepAll> graphs_;
+  typename On::Input input_;
+  dpgather::BasicInPlace<typename Comm::memory_type> in_place_;
+  dpgather::StaticInputs<ModelBatch, typename Comm::memory_type> static_inputs_;
+  typename On::template Elements<float> output_;
+  dpgather::GraphCache<dpgather::ShapeKey, dpgather::CaptureSizes, dpgather::KeepAll,
+                       typename On::Graphs>
+      graphs_;
   Stream stream_;
   std::int64_t step_ = -1;
   Accounting accounting_;
