@@ -4,9 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <dpgather/graph/statistics.hpp>
 #include <dpgather/plan/shape_key.hpp>
@@ -38,6 +40,13 @@ struct GraphFigures {
 [[nodiscard]] GraphFigures graph_figures(const dpgather::GraphStatistics& statistics,
                                          std::size_t keys);
 
+/// What the simulation of GPUs saw, over all ranks.
+struct Simulated {
+  std::int64_t calls = 0;  ///< of CUDA and NCCL
+  std::int64_t kernels = 0, collectives = 0, graph_launches = 0;
+  std::vector<std::string> leaks = {};  ///< what ranks left behind
+};
+
 struct Figures {
   std::int64_t requests = 0;  ///< admitted
   std::int64_t steps = 0, idle_steps = 0, live_steps = 0, decode_only_steps = 0;
@@ -52,11 +61,14 @@ struct Figures {
   RowFigures sglang_unpadded;  ///< its rule, every step eager
   GraphFigures graphs;
   std::int64_t checked_rows = 0, wrong_rows = 0;  ///< on all ranks; 0 in a dry run
+  std::optional<Simulated> simulated = {};        ///< none: on real memory
   double seconds = 0;
   int rank = 0;  ///< whose these are; the run speaks through rank 0
 
-  /// Every row is right, and the rows counted are those planned.
-  [[nodiscard]] bool good() const { return wrong_rows == 0 && launched == planned; }
+  /// Every row is right, the rows counted are those planned, and nothing was left behind.
+  [[nodiscard]] bool good() const {
+    return wrong_rows == 0 && launched == planned && (!simulated || simulated->leaks.empty());
+  }
 };
 
 /// What one step was, over all DP ranks.

@@ -15,7 +15,8 @@ enum class Stage : std::uint8_t {
   returned,  ///< this rank's output, [local_len, H]
 };
 
-/// Runs on every rank, in captured graphs too; `rank` is the rank in the world.
+/// Runs on every rank where the model runs, in captured graphs too; `rank` is the rank in the world.
+/// On a simulated GPU it is a kernel: it must not throw.
 using Tamper =
     std::function<void(Stage stage, int rank, std::int64_t step, dpgather::Rows<float> rows)>;
 

@@ -25,15 +25,29 @@ Trace traffic(const Options& options) {
       {.seed = options.seed, .requests = options.requests, .rate = options.rate});
 }
 
+Figures serve(const Options& options, const Trace& trace, const Hooks& hooks) {
+  switch (options.comm) {
+    case CommChoice::mpi:
+      return serve_mpi(options, trace, hooks);
+    case CommChoice::sim:
+      return serve_sim(options, trace, hooks);
+    case CommChoice::sim_thread:
+      return serve_sim_thread(options, trace, hooks);
+    case CommChoice::thread:
+      break;
+  }
+  return serve_threads(options, trace, hooks);
+}
+
 Figures run(const Options& options, const Trace& trace) {
   Progress progress(options.steps, rows_owed(trace, options.serve));
-  const Hooks hooks{.tamper = {}, .on_step = [&progress](std::int64_t steps, std::int64_t rows) {
-                      progress.update(steps, rows);
-                    }};
+  Hooks hooks{.tamper = {}, .on_step = [&progress](std::int64_t steps, std::int64_t rows) {
+                progress.update(steps, rows);
+              }};
+  if (is_simulated(options.comm)) hooks.on_step = {};  // a rank's time is virtual there
   const auto start = std::chrono::steady_clock::now();
-  Figures figures = options.dry_run                   ? dry_run(options, trace, hooks.on_step)
-                    : options.comm == CommChoice::mpi ? serve_mpi(options, trace, hooks)
-                                                      : serve_threads(options, trace, hooks);
+  Figures figures =
+      options.dry_run ? dry_run(options, trace, hooks.on_step) : serve(options, trace, hooks);
   figures.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return figures;
 }

@@ -15,13 +15,15 @@ namespace serve_trace {
 namespace {
 
 constexpr int max_world = 1024;
+constexpr int max_threads_of_a_gpu = 64;  // ranks of ThreadComm<DeviceMemory>
 constexpr std::int64_t max_batch = std::int64_t{1} << 20;
 
 // Names in the order of the enumerators.
 const std::vector<std::string> serve_names = {"mixed", "decode"};
 const std::vector<std::string> mode_names = {"max_len", "sum_len", "sum_len_v", "auto"};
 const std::vector<std::string> rule_names = {"volume", "volume_tie_max"};
-const std::vector<std::string> comm_names = {"thread", "mpi"};
+const std::vector<std::string> comm_names = {"thread", "mpi", "sim", "sim_thread"};
+const std::vector<std::string> schedule_names = {"late", "random", "eager"};
 
 std::string joined(const std::vector<std::string>& names, std::string_view separator) {
   std::string text = names.front();
@@ -71,13 +73,20 @@ CLI::Option* add_choice(CLI::App& app, const std::string& option, Enum& value,
       ->default_str(names[static_cast<std::size_t>(value)]);
 }
 
-void check_together(const Options& options) {
+void check_together(const Options& options, bool schedule_given) {
   const int world = options.ranks * options.attn_tp;
   if (world > max_world)
     throw BadInput(fmt::format("--ranks {} times --attn-tp {} is {} ranks, at most {} can be run",
                                options.ranks, options.attn_tp, world, max_world));
-  if (options.dry_run && options.comm == CommChoice::mpi)
-    throw BadInput("--dry-run plans all ranks in one process, it takes no --comm mpi");
+  if (options.comm == CommChoice::sim_thread && world > max_threads_of_a_gpu)
+    throw BadInput(fmt::format("--comm sim_thread runs at most {} ranks, these are {}",
+                               max_threads_of_a_gpu, world));
+  if (options.dry_run && options.comm != CommChoice::thread)
+    throw BadInput(fmt::format("--dry-run plans all ranks in one process, it takes no --comm {}",
+                               name(options.comm)));
+  if (schedule_given && !is_simulated(options.comm))
+    throw BadInput(fmt::format("--schedule is of --comm sim and sim_thread, not of --comm {}",
+                               name(options.comm)));
 }
 
 /// A file that cannot be written is found now and not after an hour of serving; its present content
@@ -103,6 +112,9 @@ std::string_view name(RuleChoice rule) {
 }
 std::string_view name(CommChoice comm) {
   return comm_names[static_cast<std::size_t>(comm)];
+}
+std::string_view name(ScheduleChoice schedule) {
+  return schedule_names[static_cast<std::size_t>(schedule)];
 }
 
 std::optional<Options> parse_options(int argc, const char* const* argv, std::string& help) {
@@ -133,13 +145,19 @@ std::optional<Options> parse_options(int argc, const char* const* argv, std::str
          "hidden size H; the largest keeps every sum exact in float");
   app.add_option("--steps", options.steps, "serve only the first N steps")
       ->check(whole(1, std::int64_t{1} << 30));
-  number("--seed", options.seed, 0, std::int64_t{1} << 62, "of weights and synthetic traffic");
+  number("--seed", options.seed, 0, std::int64_t{1} << 62,
+         "of weights, synthetic traffic and the schedule of simulated GPUs");
   number("--requests", options.requests, 1, 10000000, "of synthetic traffic");
   app.add_option("--rate", options.rate, "requests a second of synthetic traffic")
       ->check(positive_real(1e6))
       ->capture_default_str();
   add_choice(app, "--comm", options.comm, comm_names,
-             "ranks are threads, or the processes that mpirun started");
+             "ranks are threads, or the processes that mpirun started; sim: threads with GPUs "
+             "that a simulation of CUDA and NCCL plays, sim_thread: the same without NCCL");
+  const CLI::Option* const schedule =
+      add_choice(app, "--schedule", options.schedule, schedule_names,
+                 "when simulated GPUs do their work: hardly before everybody waits, any time, at "
+                 "once");
   app.add_flag("--dry-run", options.dry_run, "plan only: no data moves, nothing is checked");
   app.add_option("--json", options.json, "write the figures to this file");
   try {
@@ -150,7 +168,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, std::str
   } catch (const CLI::ParseError& error) {
     throw BadInput(error.what());
   }
-  check_together(options);
+  check_together(options, schedule->count() > 0);
   check_writable(options.json);
   return options;
 }

@@ -15,7 +15,13 @@ namespace serve_trace {
 enum class Serve : std::uint8_t { mixed, decode };
 enum class ModeChoice : std::uint8_t { max_len, sum_len, sum_len_v, auto_rule };
 enum class RuleChoice : std::uint8_t { volume, volume_tie_max };
-enum class CommChoice : std::uint8_t { thread, mpi };
+enum class CommChoice : std::uint8_t { thread, mpi, sim, sim_thread };
+enum class ScheduleChoice : std::uint8_t { late, random, eager };
+
+/// GPUs are simulated, and ranks are threads.
+[[nodiscard]] constexpr bool is_simulated(CommChoice comm) {
+  return comm == CommChoice::sim || comm == CommChoice::sim_thread;
+}
 
 /// Inputs are 0..7, weights -1, 0 or 1, and the FFN's inner dimension is 2 * hidden: no partial sum
 /// exceeds 14 * hidden^2, which a float holds exactly up to 2^24.
@@ -37,10 +43,11 @@ struct Options {
   RuleChoice rule = RuleChoice::volume;
   std::int64_t hidden = 64;
   std::int64_t steps = 0;        ///< the first N; 0: all
-  std::uint64_t seed = 1;        ///< of weights and of synthetic traffic
+  std::uint64_t seed = 1;        ///< of weights, synthetic traffic and simulated schedules
   std::int64_t requests = 2000;  ///< of synthetic traffic
   double rate = 5.5;             ///< of synthetic traffic, requests a second
   CommChoice comm = CommChoice::thread;
+  ScheduleChoice schedule = ScheduleChoice::late;  ///< of simulated GPUs
   bool dry_run = false;
   std::string json = {};  ///< file; empty: none
 
@@ -56,6 +63,7 @@ struct Options {
 [[nodiscard]] std::string_view name(ModeChoice mode);
 [[nodiscard]] std::string_view name(RuleChoice rule);
 [[nodiscard]] std::string_view name(CommChoice comm);
+[[nodiscard]] std::string_view name(ScheduleChoice schedule);
 
 /// Input that cannot be served: one line for the user, exit code 2.
 struct BadInput : std::runtime_error {

@@ -20,8 +20,8 @@ std::string grouped(std::int64_t value) {
   return text;
 }
 
-std::string counted(std::int64_t count, std::string_view what) {
-  return fmt::format("{} {}{}", grouped(count), what, count == 1 ? "" : "s");
+std::string counted(std::int64_t count, std::string_view what, std::string_view plural = "s") {
+  return fmt::format("{} {}{}", grouped(count), what, count == 1 ? "" : plural);
 }
 
 std::string duration(std::int64_t ticks) {
@@ -121,6 +121,17 @@ void describe_graphs(Table& table, const GraphFigures& graphs) {
              counted(graphs.eager_steps, "eager step"), why, why.empty() ? "" : ")");
 }
 
+void describe_simulation(Table& table, const Options& options, const Simulated& simulated) {
+  table.line("Schedule", "{}, seed {}: {} of CUDA{}, on all ranks",
+             name(options.schedule), options.seed, counted(simulated.calls, "call"),
+             options.comm == CommChoice::sim ? " and NCCL" : "");
+  table.line("", "{}, {}, {}", counted(simulated.kernels, "kernel"),
+             counted(simulated.collectives, "collective"),
+             counted(simulated.graph_launches, "graph launch", "es"));
+  if (simulated.leaks.empty()) table.line("", "nothing was left behind");
+  for (const std::string& leak : simulated.leaks) table.line("", "LEFT BEHIND: {}", leak);
+}
+
 void describe_checks(Table& table, const Options& options, const Figures& figures) {
   if (options.dry_run) {
     table.line("Checks", "none: in a dry run no data moves, the rows above are planned");
@@ -148,6 +159,7 @@ std::string report(const Options& options, const Trace& trace, const Figures& fi
   table.blank();
   describe_graphs(table, figures.graphs);
   describe_checks(table, options, figures);
+  if (figures.simulated) describe_simulation(table, options, *figures.simulated);
   table.line("Time", "{:.1f} s, {:.0f} steps a second", figures.seconds,
              figures.seconds > 0 ? static_cast<double>(figures.steps) / figures.seconds : 0.0);
   return table.take();

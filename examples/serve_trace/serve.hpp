@@ -19,6 +19,14 @@ namespace serve_trace {
 [[nodiscard]] Figures serve_mpi(const Options& options, const Trace& trace,
                                 const Hooks& hooks = {});
 
+/// Ranks are threads with a simulated GPU each, rows travel over simulated NCCL. Throws BadInput where
+/// the headers of CUDA and NCCL were not there when this was built.
+[[nodiscard]] Figures serve_sim(const Options& options, const Trace& trace,
+                                const Hooks& hooks = {});
+/// The same over ThreadComm, on two simulated GPUs that the ranks share.
+[[nodiscard]] Figures serve_sim_thread(const Options& options, const Trace& trace,
+                                       const Hooks& hooks = {});
+
 /// Calls `f(mode)` with the policy type that --mode and --rule name.
 template <class F>
 decltype(auto) with_mode(const Options& options, const F& f) {
