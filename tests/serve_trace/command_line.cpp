@@ -124,6 +124,30 @@ TEST_CASE("a dry run and a run with data write the same figures, and all that ar
     }
 }
 
+TEST_CASE("simulated GPUs serve, or the error says what this build lacks for them") {
+  const Folder folder;
+  for (const std::string comm : {"sim", "sim_thread"}) {
+    const Outcome outcome = serve(small + "--steps 60 --schedule random --comm " + comm +
+                                  " --json " + folder.file("simulated.json"));
+    CAPTURE(outcome.output);
+    if (environment("SERVE_TRACE_SIM") == "no") {
+      CHECK(outcome.exit_code == 2);
+      CHECK(outcome.says("--comm " + comm + ": this program was built without "));
+      CHECK(outcome.says(".h"));
+      continue;
+    }
+    REQUIRE(outcome.exit_code == 0);
+    CHECK(outcome.says(": 0 wrong"));
+    CHECK(outcome.says("equal to the plan"));
+    CHECK(outcome.says("nothing was left behind"));
+    const Json simulation = json_of(folder.file("simulated.json")).at("simulation");
+    CHECK(simulation.at("schedule") == "random");
+    CHECK(simulation.at("collectives").get<std::int64_t>() >= (comm == "sim" ? 1 : 0));
+    CHECK(simulation.at("kernels").get<std::int64_t>() > 0);
+    CHECK(simulation.at("leaks").empty());
+  }
+}
+
 TEST_CASE("no progress bar is drawn where stderr is no terminal") {
   CHECK_FALSE(serve(small).says("\x1b["));
 }

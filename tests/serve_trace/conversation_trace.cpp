@@ -1,12 +1,7 @@
 // The figures that anybody can recompute from the published conversation trace.
-#define DOCTEST_CONFIG_IMPLEMENT
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <string>
-
 #include <doctest/doctest.h>
 
+#include "conversation.hpp"
 #include "dry_run.hpp"
 #include "serve.hpp"
 
@@ -14,33 +9,11 @@ using namespace serve_trace;
 
 namespace {
 
-/// In $DPGATHER_SHARED, or beside the project.
-std::string trace_path() {
-  const char* const shared = std::getenv("DPGATHER_SHARED");
-  const char* const project = std::getenv("DPGATHER_SOURCE_ROOT");
-  const std::string folder =
-      shared != nullptr ? shared : std::string(project != nullptr ? project : ".") + "/../shared";
-  return folder + "/data/azure_llm_2023_conv.csv";
-}
-
-const Trace& conversation() {
-  static const Trace trace = read_trace(trace_path());
-  return trace;
-}
-
 double ratio(std::int64_t rows, std::int64_t exist) {
   return static_cast<double>(rows) / static_cast<double>(exist);
 }
 
 }  // namespace
-
-int main(int argc, char** argv) {
-  if (!std::filesystem::exists(trace_path())) {
-    std::printf("skipped: %s is not there\n", trace_path().c_str());
-    return 77;
-  }
-  return doctest::Context(argc, argv).run();
-}
 
 TEST_CASE("the defaults serve the conversation trace in the steps and rows that are known") {
   const Figures figures = dry_run({}, conversation());

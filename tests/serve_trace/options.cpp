@@ -39,6 +39,7 @@ TEST_CASE("the defaults are those of the replay") {
   CHECK(options.volume_rule().fingerprint() == dpgather::VolumeRule::sglang_8280().fingerprint());
   CHECK(options.steps == 0);
   CHECK(options.comm == CommChoice::thread);
+  CHECK(options.schedule == ScheduleChoice::late);
   CHECK_FALSE(options.dry_run);
 }
 
@@ -69,6 +70,11 @@ TEST_CASE("each option sets its own value") {
   CHECK(options.trace == "file");
   CHECK(name(parse({"--mode", "sum_len"}).mode) == "sum_len");
   CHECK(parse({"--dry-run"}).dry_run);
+  CHECK(parse({"--comm", "sim"}).comm == CommChoice::sim);
+  const Options simulated = parse({"--comm", "sim_thread", "--schedule", "random"});
+  CHECK(simulated.comm == CommChoice::sim_thread);
+  CHECK(simulated.schedule == ScheduleChoice::random);
+  CHECK(parse({"--schedule", "eager", "--comm", "sim"}).schedule == ScheduleChoice::eager);
 }
 
 TEST_CASE("help is given and is no error") {
@@ -78,7 +84,7 @@ TEST_CASE("help is given and is no error") {
   for (const char* option :
        {"--trace", "--serve", "--ranks", "--attn-tp", "--chunk", "--max-running", "--step-ms",
         "--speedup", "--mode", "--rule", "--hidden", "--steps", "--dry-run", "--json", "--comm",
-        "--seed", "--requests", "--rate"})
+        "--seed", "--requests", "--rate", "--schedule"})
     CHECK_MESSAGE(help.find(option) != std::string::npos, option);
 }
 
@@ -106,13 +112,23 @@ TEST_CASE("unknown names list what there is") {
   CHECK(error_of({"--mode", "3"}).find("'3' is unknown") != std::string::npos);
   CHECK(error_of({"--rule", "x"}).find("volume, volume_tie_max") != std::string::npos);
   CHECK(error_of({"--serve", "prefill"}).find("mixed, decode") != std::string::npos);
-  CHECK(error_of({"--comm", "nccl"}).find("thread, mpi") != std::string::npos);
+  CHECK(error_of({"--comm", "nccl"}).find("thread, mpi, sim, sim_thread") != std::string::npos);
+  CHECK(error_of({"--schedule", "soon"}).find("late, random, eager") != std::string::npos);
 }
 
 TEST_CASE("options that do not go together are errors") {
   CHECK(error_of({"--ranks", "1024", "--attn-tp", "2"}).find("2048 ranks, at most 1024") !=
         std::string::npos);
-  CHECK(error_of({"--dry-run", "--comm", "mpi"}).find("--dry-run") != std::string::npos);
+  for (const char* comm : {"mpi", "sim", "sim_thread"}) {
+    const std::string error = error_of({"--dry-run", "--comm", comm});
+    CAPTURE(error);
+    CHECK(error.find(std::string("takes no --comm ") + comm) != std::string::npos);
+  }
+  CHECK(error_of({"--schedule", "late"}).find("not of --comm thread") != std::string::npos);
+  CHECK(error_of({"--schedule", "eager", "--comm", "mpi"}).find("not of --comm mpi") !=
+        std::string::npos);
+  CHECK(error_of({"--comm", "sim_thread", "--ranks", "33", "--attn-tp", "2"})
+            .find("at most 64 ranks, these are 66") != std::string::npos);
   CHECK(error_of({"--json", "/nonexistent/file"}).find("/nonexistent/file") != std::string::npos);
   CHECK(error_of({"--hidden", "23"}).find("24 to 1024") != std::string::npos);
   CHECK(error_of({"--hidden", "1025"}).find("24 to 1024") != std::string::npos);
