@@ -103,6 +103,42 @@ TEST_CASE_TEMPLATE("replays without a wait between them see each other's results
   });
 }
 
+TEST_CASE_TEMPLATE("a buffer may be written again in stream order once a replay has it", World,
+                   CONFORMANCE_WORLDS) {
+  at_every_size<World>([](auto& comm, auto rank) {
+    constexpr std::int64_t n = 48;
+    const Guarded<float, World> send(n), rows = send.like(), junk = send.like(), all(n * rank.size),
+                                         reduced(n);
+    std::vector<float> gather, reduce;
+    for (std::int64_t i = 0; i < n; ++i) rows[i] = value<float>(rank.rank, i);
+    for (int r = 0; r < rank.size; ++r)
+      for (std::int64_t i = 0; i < n; ++i) gather.push_back(value<float>(r, i));
+    for (std::int64_t i = 0; i < n; ++i) reduce.push_back(sum<float>(rank.size, i));
+    const auto gathers = [&](auto stream) { comm.all_gather(send.data(), all.data(), n, stream); };
+    const auto reduces = [&](auto stream) {
+      comm.all_reduce(send.data(), reduced.data(), n, stream);
+    };
+    warm_up<World>(comm, rank, gathers);
+    warm_up<World>(comm, rank, reduces);
+    {
+      const auto gather_graph = capture<World>(rank, gathers);
+      const auto reduce_graph = capture<World>(rank, reduces);
+      for (int round = 0; round < 4; ++round) {
+        for (const auto* const graph : {&gather_graph, &reduce_graph}) {
+          put_into(rank, send, rows);
+          launch<World>(*graph, rank);
+          put_into(rank, send, junk);
+        }
+        fetch(comm, rank, all, reduced);
+        rank.findings.template equal<float>(all.span(), gather, concat("all-gather ", round));
+        rank.findings.template equal<float>(reduced.span(), reduce, concat("all-reduce ", round));
+      }
+      rank.barrier();
+    }
+    rank.barrier();
+  });
+}
+
 TEST_CASE_TEMPLATE("a captured group is one operation, and mixes with eager calls", World,
                    CONFORMANCE_WORLDS) {
   at_every_size<World>([](auto& comm, auto rank) {

@@ -143,6 +143,60 @@ TEST_CASE_TEMPLATE("calls without a wait between them see each other's results",
   });
 }
 
+TEST_CASE_TEMPLATE("a buffer may be written again in stream order once a call has it", World,
+                   CONFORMANCE_WORLDS) {
+  at_every_size<World>([](auto& comm, auto rank) {
+    constexpr std::int64_t n = 48;
+    const Guarded<float, World> send(n * rank.size), rows = send.like(), junk = send.like(),
+                                                     all(n * rank.size), reduced(n), scattered(n),
+                                                     ragged(n * rank.size), part(n);
+    std::vector<std::int64_t> counts, offsets;
+    for (int r = 0; r < rank.size; ++r) {
+      counts.push_back(n - r);
+      offsets.push_back(n * r);
+    }
+    const std::int64_t own = n - rank.rank;
+    std::vector<float> gather, reduce, scatter, v, part_of_sum;
+    for (std::int64_t i = 0; i < rows.size(); ++i) rows[i] = value<float>(rank.rank, i);
+    for (int r = 0; r < rank.size; ++r)
+      for (std::int64_t i = 0; i < n; ++i) {
+        gather.push_back(value<float>(r, i));
+        v.push_back(i < n - r ? gather.back() : ragged.untouched());
+      }
+    for (std::int64_t i = 0; i < n; ++i) {
+      reduce.push_back(sum<float>(rank.size, i));
+      scatter.push_back(sum<float>(rank.size, n * rank.rank + i));
+    }
+    part_of_sum.assign(scatter.begin(), scatter.begin() + own);
+    put(rank, ragged);
+    const auto around = [&](const auto& call) {
+      put_into(rank, send, rows);
+      call();
+      put_into(rank, send, junk);
+    };
+    for (int root = 0; root < rank.size; ++root) {
+      around([&] { comm.all_gather(send.data(), all.data(), n, rank.stream); });
+      around([&] { comm.all_reduce(send.data(), reduced.data(), n, rank.stream); });
+      around([&] { comm.reduce_scatter(send.data(), scattered.data(), n, rank.stream); });
+      around([&] { comm.all_gather_v(send.data(), ragged.data(), counts, offsets, rank.stream); });
+      around(
+          [&] { comm.reduce_scatter_v(send.data(), part.data(), counts, offsets, rank.stream); });
+      // In place, the rank's own result is all that it may write over.
+      put_into(rank, send, rows);
+      comm.broadcast(send.data(), n, root, rank.stream);
+      if (rank.rank == root) put_into(rank, send, junk);
+      fetch(comm, rank, all, reduced, scattered, ragged, part, send);
+      rank.findings.template equal<float>(all.span(), gather, "all-gather");
+      rank.findings.template equal<float>(reduced.span(), reduce, "all-reduce");
+      rank.findings.template equal<float>(scattered.span(), scatter, "reduce-scatter");
+      rank.findings.template equal<float>(ragged.span(), v, "all-gather-v");
+      rank.findings.template equal<float>(part.span(0, own), part_of_sum, "reduce-scatter-v");
+      for (std::int64_t i = 0; i < n && rank.rank != root; ++i)
+        rank.findings.expect(send[i] == value<float>(root, i), concat("broadcast from ", root));
+    }
+  });
+}
+
 TEST_CASE_TEMPLATE("zero counts are legal with null pointers and move nothing", World,
                    CONFORMANCE_WORLDS) {
   at_every_size<World>([](auto& comm, auto rank) {

@@ -17,9 +17,9 @@ class Guarded {
  public:
   using Memory = typename World::Comm::memory_type;
 
-  explicit Guarded(std::int64_t count) : all_(count + 2 * guard_) {
-    std::fill(all_.mirror().begin(), all_.mirror().end(), untouched());
-  }
+  explicit Guarded(std::int64_t count) : Guarded(count, next_guard()) {}
+  /// One that `put_into` can take to or from this.
+  [[nodiscard]] Guarded like() const { return Guarded(size(), guard_); }
   [[nodiscard]] static T untouched() { return make<T>(99); }
   /// What calls are given.
   [[nodiscard]] T* data() const { return all_.data() + guard_; }
@@ -43,13 +43,16 @@ class Guarded {
   [[nodiscard]] const test::Mirrored<T, Memory>& all() const { return all_; }
 
  private:
+  Guarded(std::int64_t count, std::int64_t guard) : guard_(guard), all_(count + 2 * guard) {
+    std::fill(all_.mirror().begin(), all_.mirror().end(), untouched());
+  }
   /// In turn, so that buffers at multiples of 16 bytes meet others in one call.
   static std::int64_t next_guard() {
     thread_local bool aligned = false;
     aligned = !aligned;
     return aligned ? 16 : 5;
   }
-  std::int64_t guard_ = next_guard();
+  std::int64_t guard_;
   test::Mirrored<T, Memory> all_;
 };
 
@@ -57,6 +60,12 @@ class Guarded {
 template <class Stream, class... Buffers>
 void put(const Place<Stream>& rank, const Buffers&... buffers) {
   (buffers.all().upload(rank.stream), ...);
+}
+
+/// The same of what another's mirror has, guards included.
+template <class Stream, class Buffer>
+void put_into(const Place<Stream>& rank, const Buffer& to, const Buffer& from) {
+  to.all().upload_of(from.all(), rank.stream);
 }
 
 /// Waits for the rank's stream; a communicator may have a way of its own, which sees to deadlines.

@@ -1,6 +1,7 @@
 // Elements of any memory space with a mirror on the host, for tests that fill and read them.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -38,6 +39,13 @@ class Mirrored {
     if constexpr (!one_buffer)
       if (size() > 0)
         MirrorCopy<Stream>::copy(mirror_.data(), buffer_.data(), mirror().size_bytes(), stream);
+  }
+  /// What the mirror of `other`, of the same size, has.
+  void upload_of(const Mirrored& other, Stream stream) const {
+    if constexpr (one_buffer)
+      std::copy_n(other.data(), size(), data());
+    else if (size() > 0)
+      MirrorCopy<Stream>::copy(other.mirror_.data(), buffer_.data(), mirror().size_bytes(), stream);
   }
   /// The mirror has it once `stream` was synchronised.
   void download(Stream stream) const {
