@@ -86,7 +86,8 @@ TEST_CASE("300 steps of synthetic traffic are served on simulated GPUs without a
   const Trace trace = synthetic_trace({.seed = seed, .requests = 400});
   for (const ModeChoice mode : all_modes)
     for (const int attn_tp : {1, 2}) {
-      Options options{.ranks = 4, .chunk = 256, .max_running = 64, .hidden = 24, .steps = 300};
+      Options options{.chunk = 128, .max_running = 32, .hidden = 24, .steps = 300};
+      options.ranks = attn_tp == 1 ? 4 : 2;
       options.comm = CommChoice::sim;
       options.mode = mode;
       options.attn_tp = attn_tp;
