@@ -80,6 +80,7 @@ class DeviceCalls {
       if (exchanges_) order_after(&DeviceSeat::done);
     } catch (const std::exception&) {
       unordered = std::current_exception();
+      rank_.finish_peers();
     }
     rank_.throw_failures<PeerError>(at, true);
     if (unordered) {

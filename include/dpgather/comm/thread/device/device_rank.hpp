@@ -153,13 +153,14 @@ struct DeviceRank final : CaptureListener {
       seat().failed.store(true, std::memory_order_release);
     }
   }
-  /// A rank that has failed may have no event that says when it has read its peers' buffers.
+  // Where streams cannot be ordered any more, the host waits, so that no buffer goes while a rank
+  // reads it; not for ever.
   void finish_stream() const {
-    const auto limit = std::chrono::steady_clock::now() + base.hub->deadline() / 2;
-    while (cudaStreamQuery(stream.get()) == cudaErrorNotReady &&
-           std::chrono::steady_clock::now() < limit)
-      std::this_thread::yield();
+    wait_while([&] { return cudaStreamQuery(stream.get()) == cudaErrorNotReady; });
     static_cast<void>(cudaGetLastError());
+  }
+  void finish_peers() const {
+    for (const auto& theirs : seats) wait_while([&] { return theirs->done.pending(); });
   }
   /// After the last rendezvous: throws on all ranks if one has failed.
   template <class E>
@@ -178,6 +179,12 @@ struct DeviceRank final : CaptureListener {
   }
 
  private:
+  template <class F>
+  void wait_while(const F& pending) const {
+    const auto limit = std::chrono::steady_clock::now() + base.hub->deadline() / 2;
+    while (pending() && std::chrono::steady_clock::now() < limit) std::this_thread::yield();
+  }
+
   std::vector<std::pair<unsigned long long, cudaStream_t>> captured_streams;  // by their numbers
 };
 
