@@ -245,6 +245,8 @@ TEST_CASE_TEMPLATE("a rank that throws frees the ranks that wait for it", World,
     at_every_size<World>(
         [failing](auto& comm, auto rank) {
           if (failing >= rank.size) return;
+          // Where each takes a deadline, the ends must do.
+          if (!World::failures_travel && failing != 0 && failing != rank.size - 1) return;
           const Scratch<World> scratch(rank);
           float* const x = scratch.data();
           count_ranks<World>(comm, rank);

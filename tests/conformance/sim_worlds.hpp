@@ -25,16 +25,18 @@ struct SimHarness {
   static std::string run(int size, bool one_each, const Make& make, const Body& body) {
     std::string text;
     int most = 1;
-    std::uint64_t seed = 0;
+    static const std::uint64_t base = support::seed("schedules", 1);
+    std::uint64_t seed = base;
     for (const auto schedule : {sim::Schedule::late, sim::Schedule::random, sim::Schedule::eager}) {
       const sim::Options options{.ranks = size,
                                  .devices = one_each ? size : std::min(size, most++),
-                                 .seed = ++seed,
+                                 .seed = seed,
                                  .schedule = schedule};
       const std::string found = run_once(options, make, body);
       if (!found.empty())
         text += concat("\n  schedule ", static_cast<int>(schedule), ", seed ", seed, ", ",
                        options.devices, " devices:", found);
+      ++seed;
     }
     return text;
   }
