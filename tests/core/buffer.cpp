@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <cstdlib>
 #include <limits>
 #include <string>
@@ -20,6 +21,8 @@ namespace {
 /// Counts what is live, to see that each allocation is freed once.
 struct CountingMemory {
   using stream_type = dpgather::HostStream;
+  using visible_type = CountingMemory;
+  static void zero(void* data, std::size_t bytes) { std::memset(data, 0, bytes); }
   static constexpr std::size_t alignment = HostMemory::alignment;
   static inline int live = 0;
   static void* allocate(std::size_t bytes) {
