@@ -1,3 +1,4 @@
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -370,9 +371,12 @@ TEST_CASE("a rank that leaves before it posts frees the others") {
 }
 
 TEST_CASE("a rank that gives up frees peers that ask in passing, with its reason") {
-  test::on_ranks({.dp = 3}, [](test::Rank& rank) {
+  std::atomic<int> asked{0};
+  test::on_ranks({.dp = 3}, [&asked](test::Rank& rank) {
     (void)rank.agree(decode(1));
-    rank.agreement.check();
+    rank.agreement.check();  // nothing has failed
+    ++asked;
+    while (asked < 3) std::this_thread::yield();
     if (rank.rank() == 1) rank.agreement.abort("the GPU fell off the bus");
     for (;;) {
       try {

@@ -16,7 +16,7 @@ namespace detail {
 inline constexpr int launch_threads = 256;
 
 template <class Body>
-__global__ void __launch_bounds__(launch_threads)
+__global__ void __launch_bounds__(launch_threads, 1)
     run_rows(const __grid_constant__ Body body, std::int64_t rows, int lanes) {
   const int lane = static_cast<int>(threadIdx.x) & (lanes - 1);
   const int each = launch_threads / lanes;

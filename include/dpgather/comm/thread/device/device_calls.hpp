@@ -8,6 +8,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -76,15 +77,17 @@ class DeviceCalls {
     enter(at);
     // Also where a rank has failed: buffers may go, in stream order, once peers have read them.
     std::exception_ptr unordered;
+    std::string why;
     try {
       if (exchanges_) order_after(&DeviceSeat::done);
-    } catch (const std::exception&) {
+    } catch (const std::exception& error) {
       unordered = std::current_exception();
+      why = error.what();
       rank_.finish_peers();
     }
     rank_.throw_failures<PeerError>(at, true);
     if (unordered) {
-      hub_.fail(concat("rank ", rank_.base.rank, " could not wait for its peers"));
+      hub_.fail(concat("rank ", rank_.base.rank, " could not wait for its peers: ", why));
       std::rethrow_exception(unordered);
     }
     rank_.base.moved += moved_;
