@@ -81,6 +81,7 @@ class ThreadComm<DeviceMemory, Checks> {
         detail::cuda_check(code, "cudaStreamQuery", at);
         return hub.check(at);  // what a failed communicator freed has no result
       }
+      static_cast<void>(cudaGetLastError());  // "not ready" is no error for the next who asks
       hub.check(at);
       also();
       if (std::chrono::steady_clock::now() >= limit) {
