@@ -7,6 +7,7 @@
 #include <dpgather/core/error.hpp>
 #include <dpgather/core/launch.hpp>
 #include <dpgather/core/rows.hpp>
+#include <dpgather/core/search.hpp>
 #include <dpgather/core/stream.hpp>
 
 namespace dpgather {
@@ -22,17 +23,8 @@ struct ValidRows {
   std::int64_t global_len = 0;
 
   [[nodiscard]] DPGATHER_HD constexpr bool contains(std::int64_t row) const {
-    // The last block that starts at or before the row; empty blocks before it share its offset.
-    std::int64_t low = 0;
-    std::int64_t high = blocks;
-    while (low < high) {
-      const std::int64_t middle = low + (high - low) / 2;
-      if (offsets[middle] <= row)
-        low = middle + 1;
-      else
-        high = middle;
-    }
-    return low > 0 && row - offsets[low - 1] < valid[low - 1];
+    const std::int64_t started = detail::starts_up_to(offsets, blocks, row);
+    return started > 0 && row - offsets[started - 1] < valid[started - 1];
   }
 };
 

@@ -6,6 +6,7 @@
 #include <dpgather/core/config.hpp>
 #include <dpgather/core/launch.hpp>
 #include <dpgather/core/rows.hpp>
+#include <dpgather/core/search.hpp>
 
 namespace dpgather::detail {
 
@@ -39,17 +40,8 @@ struct CompactRow {
   [[nodiscard]] std::int64_t row_bytes() const { return detail::row_bytes(out); }
   DPGATHER_HD void operator()(std::int64_t row, int lane, int lanes) const {
     if (row >= starts[requests]) return zero_elements(out.row(row), out.width(), lane, lanes);
-    // The last request that starts at or before the row; empty ones before it share its start.
-    std::int64_t low = 0;
-    std::int64_t high = requests;
-    while (low < high) {
-      const std::int64_t middle = low + (high - low) / 2;
-      if (starts[middle] <= row)
-        low = middle + 1;
-      else
-        high = middle;
-    }
-    const std::int64_t source = (low - 1) * width + (row - starts[low - 1]);
+    const std::int64_t request = starts_up_to(starts, requests, row) - 1;
+    const std::int64_t source = request * width + (row - starts[request]);
     copy_elements(out.row(row), slots.row(source), out.width(), lane, lanes);
   }
 };
