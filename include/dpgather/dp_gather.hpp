@@ -45,7 +45,7 @@ class DpGather {
         rounding_(std::move(rounding)),
         tp_(ffn.rank() % config.layout.attn_tp),
         counts_(config.layout.group_dp(), ffn.rank() / config.layout.attn_tp),
-        reduction_check_(ffn.size()),
+        reduction_check_(ffn.size(), Comm::checks >= CheckLevel::communicating),
         global_(ffn, config_.max_global_rows * config.hidden),
         partial_(ffn, config_.max_global_rows * config.hidden),
         staging_(ffn, config_.max_local_rows * config.hidden),

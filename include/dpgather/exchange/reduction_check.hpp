@@ -77,7 +77,10 @@ struct JudgeReduction {
 template <MemorySpace Memory>
 class ReductionCheck {
  public:
-  explicit ReductionCheck(int ranks) : hashes_(ranks + 1), verdict_(1) { *verdict_.data() = 0; }
+  /// Takes no memory unless `used`.
+  ReductionCheck(int ranks, bool used) : hashes_(used ? ranks + 1 : 0), verdict_(used ? 1 : 0) {
+    if (used) *verdict_.data() = 0;
+  }
 
   template <class T, class Comm, class Stream>
   void check(Comm& comm, Rows<const T> rows, const ValidRows& valid, bool expect_partial,
@@ -97,6 +100,7 @@ class ReductionCheck {
   }
   /// Throws InvalidArgument if a check since the last call found a wrong way back.
   void raise(int ranks, const ErrorContext& where) {
+    if (verdict_.size() == 0) return;
     const auto verdict = static_cast<ReductionVerdict>(std::exchange(*verdict_.data(), 0));
     require(verdict != ReductionVerdict::reduced_already, where,
             "all ranks hold the same rows: they are reduced already and would be added ", ranks,
