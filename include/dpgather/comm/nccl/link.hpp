@@ -105,9 +105,7 @@ class NcclLink final : public NcclMember {
     const auto limit = now() + options().deadline;
     for (NcclPause pause;; pause()) {
       const cudaError_t state = cudaStreamQuery(stream.get());
-      if (state != cudaSuccess)
-        static_cast<void>(cudaGetLastError());  // "not ready" is no error for the next who asks
-      if (state != cudaErrorNotReady && state != cudaSuccess) {
+      if (!cuda_pending(state) && state != cudaSuccess) {
         const CudaError error(at, "cudaStreamQuery", state);
         fail_all(error);
         throw error;

@@ -37,6 +37,13 @@ inline void cuda_check(cudaError_t code, std::string_view call, const ErrorConte
   throw CudaError(where, call, code);
 }
 
+/// What cudaStreamQuery or cudaEventQuery says: is the work still going on? "Not ready" is an error
+/// to CUDA, and it must not be the last one for whoever asks next.
+[[nodiscard]] inline bool cuda_pending(cudaError_t code) noexcept {
+  if (code != cudaSuccess) static_cast<void>(cudaGetLastError());
+  return code == cudaErrorNotReady;
+}
+
 /// For destructors: reports and goes on. A process that ends may unload CUDA first, which is no
 /// error.
 inline void cuda_report(cudaError_t code, std::string_view call) noexcept {

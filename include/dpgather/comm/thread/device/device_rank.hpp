@@ -156,8 +156,7 @@ struct DeviceRank final : CaptureListener {
   // Where streams cannot be ordered any more, the host waits, so that no buffer goes while a rank
   // reads it; not for ever.
   void finish_stream() const {
-    wait_while([&] { return cudaStreamQuery(stream.get()) == cudaErrorNotReady; });
-    static_cast<void>(cudaGetLastError());
+    wait_while([&] { return cuda_pending(cudaStreamQuery(stream.get())); });
   }
   void finish_peers() const {
     for (const auto& theirs : seats) wait_while([&] { return theirs->done.pending(); });

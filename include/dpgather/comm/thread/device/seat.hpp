@@ -30,11 +30,7 @@ class OrderEvent {
   void order(CudaStream stream) const {
     cuda_check(cudaStreamWaitEvent(stream.get(), event_, 0), "cudaStreamWaitEvent");
   }
-  [[nodiscard]] bool pending() const {
-    const cudaError_t code = cudaEventQuery(event_);
-    if (code != cudaSuccess) static_cast<void>(cudaGetLastError());
-    return code == cudaErrorNotReady;
-  }
+  [[nodiscard]] bool pending() const { return cuda_pending(cudaEventQuery(event_)); }
 
  private:
   cudaEvent_t event_ = nullptr;

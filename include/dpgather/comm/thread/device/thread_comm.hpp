@@ -77,11 +77,10 @@ class ThreadComm<DeviceMemory, Checks> {
     const auto limit = std::chrono::steady_clock::now() + hub.deadline();
     for (int i = 0;; ++i) {
       const cudaError_t code = cudaStreamQuery(stream.get());
-      if (code != cudaErrorNotReady) {
+      if (!detail::cuda_pending(code)) {
         detail::cuda_check(code, "cudaStreamQuery", at);
         return hub.check(at);  // what a failed communicator freed has no result
       }
-      static_cast<void>(cudaGetLastError());  // "not ready" is no error for the next who asks
       hub.check(at);
       also();
       if (std::chrono::steady_clock::now() >= limit) {
