@@ -6,6 +6,7 @@
 #include <span>
 
 #include <dpgather/comm/mpi/mpi_control.hpp>
+#include <dpgather/core/cuda/own_stream.hpp>
 #include <dpgather/dpgather.hpp>
 
 #include "gpu.hpp"
@@ -99,7 +100,7 @@ class Decoder {
 
   const Options& options_;
   dpgather::NcclComm<>& comm_;
-  OwnStream stream_;
+  dpgather::OwnStream stream_;
   dpgather::StepAgreement<dpgather::MpiControl> agreement_;
   Requests requests_;
   Reference reference_;

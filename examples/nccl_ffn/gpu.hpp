@@ -1,11 +1,11 @@
-// Which GPU a process takes, and a stream on it.
+// Which GPU a process takes.
 #pragma once
 
 #include <optional>
 #include <string>
 
 #include <dpgather/comm/mpi/api.hpp>
-#include <dpgather/core/cuda/stream.hpp>
+#include <dpgather/core/cuda/api.hpp>
 
 namespace nccl_ffn {
 
@@ -32,21 +32,5 @@ inline bool take_gpu(std::optional<std::string>& problem) {
   dpgather::detail::cuda_check(cudaSetDevice(rank), "cudaSetDevice");
   return true;
 }
-
-/// A stream of its own: the default one cannot be captured.
-class OwnStream {
- public:
-  OwnStream() {
-    dpgather::detail::cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
-                                 "cudaStreamCreateWithFlags");
-  }
-  OwnStream(const OwnStream&) = delete;
-  OwnStream& operator=(const OwnStream&) = delete;
-  ~OwnStream() { dpgather::detail::cuda_report(cudaStreamDestroy(stream_), "cudaStreamDestroy"); }
-  [[nodiscard]] dpgather::CudaStream get() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
 
 }  // namespace nccl_ffn

@@ -18,24 +18,6 @@
 
 namespace serve_trace {
 
-/// A non-blocking stream of one's own.
-class DeviceStream {
- public:
-  DeviceStream() {
-    dpgather::detail::cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
-                                 "cudaStreamCreateWithFlags");
-  }
-  DeviceStream(const DeviceStream&) = delete;
-  DeviceStream& operator=(const DeviceStream&) = delete;
-  ~DeviceStream() {
-    dpgather::detail::cuda_report(cudaStreamDestroy(stream_), "cudaStreamDestroy");
-  }
-  [[nodiscard]] cudaStream_t get() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
 /// Batch in device memory: views of buffers that Input owns.
 struct DeviceBatch {
   dpgather::BatchField<std::int64_t> input_ids, positions, seq_lens;

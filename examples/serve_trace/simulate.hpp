@@ -5,6 +5,7 @@
 #include <memory>
 
 #include <dpgather/comm/thread.hpp>
+#include <dpgather/core/cuda/own_stream.hpp>
 #include <dpgather/core/cuda/stream.hpp>
 
 #include "device_platform.hpp"
@@ -51,7 +52,7 @@ template <class Join>
       [&](int rank) {
         dpgather::detail::cuda_check(cudaSetDevice(rank % devices), "cudaSetDevice");
         dpgather::ThreadControl control(board, rank);
-        const DeviceStream stream;
+        const dpgather::OwnStream stream;
         auto comm = join(rank, control);
         try {
           with_mode(options, [&](auto mode) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <dpgather/core/cuda/memory.hpp>
+#include <dpgather/core/cuda/own_stream.hpp>
 #include <dpgather/core/cuda/stream.hpp>
 #include <dpgather/dp_gather.hpp>
 #include <dpgather/graph/cuda/cuda_graphs.hpp>

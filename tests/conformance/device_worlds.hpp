@@ -17,27 +17,13 @@
 #include <dpgather/comm/nccl.hpp>
 #endif
 #include <dpgather/comm/thread_device.hpp>
+#include <dpgather/core/cuda/own_stream.hpp>
 #include <dpgather/graph/cuda/cuda_graphs.hpp>
 
 #include "conformance/support.hpp"
 #include "support/mirrored_cuda.hpp"
 
 namespace conformance {
-
-class OwnStream {
- public:
-  OwnStream() {
-    dpgather::detail::cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
-                                 "cudaStreamCreateWithFlags");
-  }
-  OwnStream(const OwnStream&) = delete;
-  OwnStream& operator=(const OwnStream&) = delete;
-  ~OwnStream() { dpgather::detail::cuda_report(cudaStreamDestroy(stream_), "cudaStreamDestroy"); }
-  [[nodiscard]] dpgather::CudaStream get() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
 
 struct DeviceWorld {
   using Graphs = dpgather::CudaGraphs;
@@ -59,7 +45,7 @@ struct ThreadDeviceWorld : DeviceWorld {
     return Harness::run(
         size, false, [&] { return std::make_shared<dpgather::ThreadHub>(size, deadline); },
         [&](const Rank& rank, const std::shared_ptr<dpgather::ThreadHub>& hub) {
-          const OwnStream stream, other;
+          const dpgather::OwnStream stream, other;
           Comm comm(hub, rank.rank);
           body(comm, Place<dpgather::CudaStream>{rank, stream.get(), other.get()});
         });
@@ -81,7 +67,7 @@ struct NcclWorld : DeviceWorld {
     return Harness::run(
         size, true, [] { return dpgather::NcclUniqueId::create(); },
         [&](const Rank& rank, const dpgather::NcclUniqueId& id) {
-          const OwnStream stream, other;
+          const dpgather::OwnStream stream, other;
           Comm comm(id, rank.rank, rank.size, {.deadline = deadline});
           body(comm, Place<dpgather::CudaStream>{rank, stream.get(), other.get()});
         });

@@ -14,6 +14,7 @@
 
 #include <dpgather/comm/nccl.hpp>
 #include <dpgather/core/cuda/memory.hpp>
+#include <dpgather/core/cuda/own_stream.hpp>
 
 #include "sim/nccl.hpp"
 #include "sim/world.hpp"
@@ -26,24 +27,8 @@ using dpgather::concat;
 using dpgather::CudaStream;
 using dpgather::NcclComm;
 using dpgather::NcclOptions;
+using dpgather::OwnStream;
 using test::expect;
-
-/// A stream of one's own.
-class OwnStream {
- public:
-  OwnStream() {
-    dpgather::detail::cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
-                                 "cudaStreamCreateWithFlags");
-  }
-  OwnStream(const OwnStream&) = delete;
-  OwnStream& operator=(const OwnStream&) = delete;
-  ~OwnStream() { dpgather::detail::cuda_report(cudaStreamDestroy(stream_), "cudaStreamDestroy"); }
-  operator CudaStream() const { return stream_; }  // NOLINT
-  [[nodiscard]] cudaStream_t get() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
 
 /// Device elements that start with values from the host.
 template <class T, class Memory = dpgather::DeviceMemory>

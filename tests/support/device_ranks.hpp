@@ -8,27 +8,12 @@
 #include <dpgather/comm/nccl/nccl_comm.hpp>
 #include <dpgather/comm/thread.hpp>
 #include <dpgather/comm/thread_device.hpp>
+#include <dpgather/core/cuda/own_stream.hpp>
 #include <dpgather/core/cuda/stream.hpp>
 
 #include "support/ranks.hpp"
 
 namespace test {
-
-/// A stream of one's own.
-class OwnStream {
- public:
-  OwnStream() {
-    dpgather::detail::cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
-                                 "cudaStreamCreateWithFlags");
-  }
-  OwnStream(const OwnStream&) = delete;
-  OwnStream& operator=(const OwnStream&) = delete;
-  ~OwnStream() { dpgather::detail::cuda_report(cudaStreamDestroy(stream_), "cudaStreamDestroy"); }
-  [[nodiscard]] cudaStream_t get() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
 
 /// What all ranks of a run share. `devices` GPUs are taken in turn.
 template <class Comm>
@@ -65,7 +50,7 @@ template <class Comm, class F>
 void run_device_rank(const DeviceWorld<Comm>& world, int rank, int devices, const F& f) {
   dpgather::detail::cuda_check(cudaSetDevice(rank % devices), "cudaSetDevice");
   dpgather::ThreadControl control(world.board, rank);
-  const OwnStream stream;
+  const dpgather::OwnStream stream;
   Comm comm = world.join(rank, control);
   dpgather::StepAgreement agreement(control, world.layout);
   RankOf<Comm> mine{comm, control, agreement, world.layout, dpgather::CudaStream(stream.get())};

@@ -7,6 +7,7 @@
 
 #include <dpgather/core/config.hpp>
 #include <dpgather/core/cuda/memory.hpp>
+#include <dpgather/core/cuda/own_stream.hpp>
 
 namespace dpgather::detail {
 
@@ -26,37 +27,29 @@ class Brake {
  public:
   Brake() : word_(1) {
     cuda_check(cudaGetDevice(&device_), "cudaGetDevice");
-    cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
-               "cudaStreamCreateWithFlags");
-    try {
-      cuda_check(cudaMemsetAsync(word_.data(), 0, sizeof(std::uint32_t), stream_),
-                 "cudaMemsetAsync");
-      cuda_check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
-    } catch (...) {
-      cuda_report(cudaStreamDestroy(stream_), "cudaStreamDestroy");
-      throw;
-    }
+    cuda_check(cudaMemsetAsync(word_.data(), 0, sizeof(std::uint32_t), stream_.get()),
+               "cudaMemsetAsync");
+    cuda_check(cudaStreamSynchronize(stream_.get()), "cudaStreamSynchronize");
   }
   Brake(const Brake&) = delete;
   Brake& operator=(const Brake&) = delete;
-  ~Brake() { cuda_report(cudaStreamDestroy(stream_), "cudaStreamDestroy"); }
 
   [[nodiscard]] int device() const { return device_; }
   [[nodiscard]] const std::uint32_t* word() const { return word_.data(); }
   /// Kernels that start after this do nothing. Returns when the word is written, or is not to be.
   void pull() const {
     const DeviceScope scope(device_);
-    if (cudaMemsetAsync(word_.data(), 0xff, sizeof(std::uint32_t), stream_) != cudaSuccess) return;
+    if (cudaMemsetAsync(word_.data(), 0xff, sizeof(std::uint32_t), stream_.get()) != cudaSuccess)
+      return;
     const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(1);
-    while (cudaStreamQuery(stream_) == cudaErrorNotReady &&
-           std::chrono::steady_clock::now() < limit)
+    while (cuda_pending(cudaStreamQuery(stream_.get())) && std::chrono::steady_clock::now() < limit)
       std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
 
  private:
   Buffer<std::uint32_t, DeviceMemory> word_;
   int device_ = 0;
-  cudaStream_t stream_ = nullptr;
+  OwnStream stream_;
 };
 
 }  // namespace dpgather::detail
