@@ -1,6 +1,7 @@
 // Every kernel that the library starts, once for each element type that it is used with.
 #include <cstdint>
 
+#include <dpgather/comm/thread/device/bodies.hpp>
 #include <dpgather/core/cuda/launch.cuh>
 #include <dpgather/core/cuda/memory.hpp>
 #include <dpgather/core/element.hpp>
@@ -37,10 +38,17 @@ void trim(CudaStream stream, DeviceCompact<>& compact, const std::int32_t* valid
 }
 
 template <class T>
+void collectives(CudaStream stream) {
+  launch(stream, "copy_blocks", 1, detail::CopyBlocks<detail::BitsOf<T>>{});
+  launch(stream, "sum_ranks", 1, detail::SumRanks<T>{});
+}
+
+template <class T>
 void all(CudaStream stream, CountsView counts, ValidRows valid, DeviceCompact<>& compact) {
   exchange<T>(stream, Rows<const T>{}, Rows<T>{}, counts, valid);
   pad<T>(stream, BatchField<T>{}, nullptr);
   trim<T>(stream, compact, nullptr, Rows<T>{}, Rows<T>{});
+  collectives<T>(stream);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compiles every header alone, twice included, without a warning; and all of them together.
+"""Compiles every header alone, twice included, without a warning; and all of them together. nvcc takes every .cuh
+alone and the others together only, since a host compiler has had those alone, as has clang with --together.
 
 A header that passed is not compiled again until it, a header that it includes, the compiler or a flag
 changes. Headers that need MPI, CUDA or NCCL are compiled where those are to be had, and named where not.
@@ -45,6 +46,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--compiler", required=True)
     parser.add_argument("--cuda", action="store_true", help="the compiler is nvcc")
+    parser.add_argument("--together", action="store_true", help="leave out each alone")
     parser.add_argument("--include", required=True, type=pathlib.Path)
     parser.add_argument("--work", required=True, type=pathlib.Path, help="folder for sources and what passed")
     parser.add_argument("--mpi", action="store_true", help="headers of MPI too")
@@ -65,20 +67,23 @@ def main():
     def source(headers):
         return "".join(f"#include <{h}>\n" for h in headers)
 
-    jobs = []  # name, text, flags
+    taken, jobs = [], []  # headers; and what to compile: name, text, flags
     for header in compiler.texts:
         reach = compiler.reach(source([header]))
         if reach & left_out or (header.endswith(".cuh") and not args.cuda):
             print(f"left out: {header}")
+            continue
+        taken.append(header)
+        if args.together or (args.cuda and not header.endswith(".cuh")):
             continue
         if header.endswith(".cuh"):
             for architecture in ARCHITECTURES[1:]:
                 jobs.append((f"{header} for {architecture}", source([header, header]),
                              flags_for(True, False, architecture) + (mpi if "mpi.h" in reach else [])))
         jobs.append((header, source([header, header]), flags_for(args.cuda, False) + system + (mpi if "mpi.h" in reach else [])))
-    if not jobs:
+    if not taken:
         sys.exit("no header found")
-    jobs.append(("all headers together", source(name for name, _, _ in jobs if " " not in name),
+    jobs.append(("all headers together", source(taken),
                  flags_for(args.cuda, True) + system + (mpi or [])))
 
     def run(job):
@@ -93,7 +98,7 @@ def main():
             if wrong is not None:
                 failed += 1
                 print(f"FAILED: {name}\n{wrong}")
-    print(f"{len(jobs) - 1} headers alone and together: {failed} failed, {unchanged} unchanged since they passed")
+    print(f"{len(jobs) - 1} compiled alone, {len(taken)} headers together: {failed} failed, {unchanged} unchanged since they passed")
     sys.exit(1 if failed else 0)
 
 
