@@ -76,7 +76,8 @@ class Decoder {
                                                  static_cast<std::size_t>(mine.size()) * sizeof(T),
                                                  cudaMemcpyDeviceToHost, stream.get()),
                                  "cudaMemcpyAsync");
-    comm_.synchronize(stream);  // and not the stream itself, which waits for ever for a lost peer
+    // Not the stream's own wait, which lasts for ever if a peer is lost or has given up.
+    comm_.synchronize(stream, [this] { agreement_.check(); });
     layers_.gather().status();
     figures_.rows += n;
     if (options_.check != 0 && step.index() % options_.check == 0) check(step, requests);
