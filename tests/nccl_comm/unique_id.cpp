@@ -15,6 +15,7 @@
 #include <dpgather/comm/thread.hpp>
 
 #include "nccl_comm/harness.hpp"
+#include "support/folder.hpp"
 
 namespace {
 
@@ -25,21 +26,8 @@ using dpgather::TimeoutError;
 using std::chrono::milliseconds;
 namespace fs = std::filesystem;
 
-/// A folder that goes with it.
-class Folder {
- public:
-  Folder() {
-    char name[] = "/tmp/dpgather-id-XXXXXX";
-    path_ = mkdtemp(name);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() { fs::remove_all(path_); }
-  [[nodiscard]] std::string id() const { return (path_ / "id").string(); }
-  [[nodiscard]] bool empty() const { return fs::is_empty(path_); }
-
- private:
-  fs::path path_;
+struct Folder : support::Folder {
+  [[nodiscard]] std::string id() const { return file("id"); }
 };
 
 std::string contents(const std::string& path) {

@@ -1,6 +1,5 @@
 // The program as a person starts it.
 #include <algorithm>
-#include <filesystem>
 #include <fstream>
 #include <set>
 #include <string>
@@ -8,35 +7,20 @@
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "command.hpp"
+#include "support/folder.hpp"
 
 using namespace serve_trace;
 using Json = nlohmann::json;
 
 namespace {
 
-/// A folder of this test run, gone with it.
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "serve_trace_XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() { std::filesystem::remove_all(path_); }
-
-  [[nodiscard]] std::string file(const std::string& name) const { return path_ / name; }
+struct Folder : support::Folder {
   std::string write(const std::string& name, const std::string& text) const {
     std::ofstream(file(name)) << text;
     return file(name);
   }
-
- private:
-  std::filesystem::path path_;
 };
 
 Outcome serve(const std::string& arguments) {
