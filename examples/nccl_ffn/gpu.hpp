@@ -24,12 +24,12 @@ inline bool take_gpu(std::optional<std::string>& problem) {
   const mpi::OwnedComm host(split);
   const int rank = mpi::rank_of(split), processes = mpi::size_of(split);
 
+  // Errors are told after the exchange: the others of this host wait in it.
   int seen = 0;
-  const cudaError_t code = cudaGetDeviceCount(&seen);
-  if (code != cudaSuccess) seen = 0;
   cudaDeviceProp mine{};  // its uuid is all zero without a GPU
-  if (seen > 0)
-    detail::cuda_check(cudaGetDeviceProperties(&mine, rank % seen), "cudaGetDeviceProperties");
+  cudaError_t code = cudaGetDeviceCount(&seen);
+  if (code == cudaSuccess && seen > 0) code = cudaGetDeviceProperties(&mine, rank % seen);
+  if (code != cudaSuccess) mine = {};
   std::vector<std::array<char, 16>> all(static_cast<std::size_t>(processes));
   mpi::check(MPI_Allgather(mine.uuid.bytes, 16, MPI_BYTE, all.data(), 16, MPI_BYTE, split),
              "MPI_Allgather");
