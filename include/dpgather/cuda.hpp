@@ -1,6 +1,7 @@
 // The CUDA path for host compilers: streams, memory and graphs. What starts kernels is in cuda.cuh.
 #pragma once
 
+#include <dpgather/agree/agreement.hpp>
 #include <dpgather/core/cuda/memory.hpp>
 #include <dpgather/core/cuda/own_stream.hpp>
 #include <dpgather/core/cuda/stream.hpp>

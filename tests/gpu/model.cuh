@@ -81,7 +81,7 @@ class Model {
   void forget_findings() { *wrong_.data() = 0; }
   /// Waits for the stream and compares every output row with a plain computation.
   void check(const Step& step, const ShapeKey& shape, CudaStream stream) {
-    rank_.comm.synchronize(stream);
+    rank_.comm.synchronize(stream, [this] { rank_.agreement.check(); });
     gather_.status();
     expect(*wrong_.data() == 0, "step ", step.index(), ": rank ", rank_.rank(),
            " gathered a wrong row or count: ", *wrong_.data() - 1);

@@ -86,6 +86,10 @@ def main():
     jobs.append(("all headers together", source(taken),
                  flags_for(args.cuda, True) + system + (mpi or [])))
 
+    if not args.cuda and args.cuda_include and (args.cuda_include / "nvtx3/nvToolsExt.h").is_file():
+        jobs.append(("named ranges", source(["dpgather/core/range.hpp"]) + "void named() { const dpgather::detail::Range range(\"x\"); }\n",
+                     [*flags_for(False, False), "-DDPGATHER_NVTX", *system]))
+
     def run(job):
         name, text, flags = job
         return name, *compiler.compile(name, ".cu" if args.cuda else ".cpp", text, flags,
@@ -98,7 +102,7 @@ def main():
             if wrong is not None:
                 failed += 1
                 print(f"FAILED: {name}\n{wrong}")
-    print(f"{len(jobs) - 1} compiled alone, {len(taken)} headers together: {failed} failed, {unchanged} unchanged since they passed")
+    print(f"{len(jobs)} compilations, {len(taken)} headers together: {failed} failed, {unchanged} unchanged since they passed")
     sys.exit(1 if failed else 0)
 
 

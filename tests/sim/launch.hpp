@@ -39,6 +39,7 @@ void launch(CudaStream stream, std::string_view name, std::int64_t rows, const B
                               });
   };
   detail::cuda_check(start(), name);
+  detail::cuda_check(cudaGetLastError(), name);
 }
 
 }  // namespace dpgather

@@ -58,7 +58,7 @@ struct Participant {
   pthread_t handle = {};
   Gate gate;
 
-  static constexpr int over_patience = 20000;  // waits after the end before it is given up
+  static constexpr int over_patience = 2000;  // waits after the end before it is given up
   [[nodiscard]] bool gave_up() const { return over_waits > over_patience; }
 };
 
