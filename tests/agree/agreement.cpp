@@ -280,11 +280,15 @@ TEST_CASE("the end of a capture is agreed: one no is a no for all, with its reas
     expect(!refused.ok && refused.reason == "rank 1 failed: stream was invalidated",
            refused.reason);
     expect(rank.agree(decode(1)).index() == 1, "confirm does not count as a step");
+    const auto sized = rank.agreement.confirm(
+        {.bytes = rank.rank() == 1 ? 900u : 5u, .latest_bytes = rank.rank() == 2 ? 70u : 0u});
+    expect(sized.ok && sized.bytes == 900 && sized.latest_bytes == 70, "the most of any rank");
     try {
       (void)rank.agreement.confirm(true, {}, rank.rank() == 2 ? 8u : 7u);
       expect(false, "different keys were accepted");
     } catch (const DivergenceError& error) {
-      expect(error.detail() == "ranks 0 and 2 captured different keys", error.detail());
+      expect(error.detail() == "ranks 0 and 2 captured different keys, of hash 7 and 8",
+             error.detail());
     }
   });
 }

@@ -4,18 +4,22 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <dpgather/agree/alignment.hpp>
+#include <dpgather/agree/confirmation.hpp>
+#include <dpgather/agree/divergence.hpp>
 #include <dpgather/agree/judge.hpp>
 #include <dpgather/agree/record.hpp>
 #include <dpgather/agree/step.hpp>
 #include <dpgather/comm/control_plane.hpp>
 #include <dpgather/core/error.hpp>
+#include <dpgather/core/history.hpp>
 #include <dpgather/plan/layout.hpp>
 
 namespace dpgather {
@@ -24,12 +28,6 @@ struct AgreementConfig {
   /// Fingerprint of whatever must be set up alike on all ranks (gather modes, rules, capture
   /// sizes).
   std::uint64_t policy = 0;
-};
-
-/// What all ranks said at the end of a capture.
-struct Confirmation {
-  bool ok = true;
-  std::string reason;  ///< of the lowest rank that said no
 };
 
 /// One per rank, over a control plane of the layout's world; keeps a reference to it. Each step
@@ -47,6 +45,7 @@ class StepAgreement {
     const auto world = static_cast<std::size_t>(layout.world());
     records_.resize(world);
     ahead_.resize(world);
+    words_.reserve(sizeof(detail::StepRecord::message));
     for (auto& slot : slots_) detail::reserve(slot, layout);
   }
   StepAgreement(const StepAgreement&) = delete;
@@ -87,30 +86,30 @@ class StepAgreement {
     received_ahead_ = posted_ = false;
     const std::int64_t index = next_++;
     detail::AgreedStep& slot = slots_[static_cast<std::size_t>(index) % slots_.size()];
-    detail::judge(records_, layout_, control_.rank(), index, slot);
+    judged([&] { detail::judge(records_, layout_, control_.rank(), index, slot); });
     return Step(slot);
   }
 
   /// One more, tiny agreement inside a step (a capture ended). If the next step was posted already,
   /// its records are taken in first and kept for its `wait`; every rank must have posted it, or
   /// none.
-  /// `subject` (a hash of the key, say) must be the same on all ranks, else DivergenceError.
-  [[nodiscard]] Confirmation confirm(bool ok, std::string_view reason = {},
-                                     std::uint64_t subject = 0) {
+  [[nodiscard]] Confirmation confirm(const CaptureEnd& end) {
     if (posted_ && !received_ahead_) {
       receive(ahead_);
       received_ahead_ = true;
-      detail::check_alignment(ahead_, where("confirm"));
+      judged([&] { detail::check_alignment(ahead_, where("confirm")); });
     }
     detail::StepRecord record = blank(next_);
-    record.phases = detail::confirmation;
-    record.failed = ok ? 0 : 1;
-    record.set_message(reason);
-    std::memcpy(record.user.data(), &subject, sizeof(subject));
+    detail::end_capture(record, end);
+    history_->add({.step = next_ - 1, .key = end.key, .did = Did::confirm});
     control_.post(std::as_bytes(std::span(&record, 1)));
     receive(records_);
-    const auto refusal = detail::judge_confirmation(records_, control_.rank(), next_);
-    return {.ok = !refusal, .reason = refusal.value_or("")};
+    Confirmation said;
+    judged([&] { said = detail::judge_confirmation(records_, control_.rank(), next_); });
+    return said;
+  }
+  [[nodiscard]] Confirmation confirm(bool ok, std::string_view reason = {}, std::uint64_t key = 0) {
+    return confirm({.ok = ok, .reason = reason, .key = key});
   }
 
   /// Throws PeerError if a rank is known to have failed; does not wait. For waits of another kind:
@@ -127,7 +126,17 @@ class StepAgreement {
   [[nodiscard]] Control& control() const { return control_; }
   void set_policy(std::uint64_t policy) { config_.policy = policy; }
   /// Whatever must have evolved alike on all ranks (GraphCache sets it); compared from the next `post` on.
-  void set_state(std::uint64_t state) { state_ = state; }
+  /// `words` say what it is where ranks differ.
+  void set_state(std::uint64_t state, std::string_view words = {}) {
+    state_ = state;
+    words_ = words.substr(0, words_.capacity());  // allocates nothing
+  }
+
+  /// What this rank did last. Whoever shares it may add what all ranks do alike, on this thread.
+  [[nodiscard]] const std::shared_ptr<History>& history() const { return history_; }
+  /// Of the last DivergenceError that this threw: the histories of all ranks side by side, one line
+  /// an entry, the first that differs marked. Empty if there was none.
+  [[nodiscard]] const std::string& last_divergence() const { return last_divergence_; }
 
  private:
   [[nodiscard]] ErrorContext where(std::string_view operation) const {
@@ -139,12 +148,25 @@ class StepAgreement {
     record.step = step;
     record.policy = config_.policy ^ layout_.fingerprint();
     record.state = state_;
+    record.set_message(words_);
     return record;
   }
   void send(const detail::StepRecord& record) {
     require(!posted_, where("post"), "post was called twice without a wait");
+    history_->add({.step = next_, .bytes = sizeof(record), .key = state_, .did = Did::post});
     control_.post(std::as_bytes(std::span(&record, 1)));
     posted_ = true;
+  }
+  /// `judge` finds the same on every rank, so every rank is here if it diverged.
+  template <class Judge>
+  void judged(const Judge& judge) {
+    std::optional<DivergenceError> found;
+    try {
+      judge();
+    } catch (const DivergenceError& error) {
+      found = error;
+    }
+    if (found) throw detail::with_histories(*found, control_, *history_, last_divergence_);
   }
   /// A control plane knows no steps: its errors get this one's.
   void receive(std::vector<detail::StepRecord>& records) {
@@ -155,12 +177,16 @@ class StepAgreement {
     } catch (const TimeoutError& error) {
       throw TimeoutError(where("agreement"), error.detail());
     }
+    detail::check_version(records, where("agreement"));
   }
 
   Control& control_;
   DpLayout layout_;
   AgreementConfig config_;
   std::uint64_t state_ = 0;
+  std::string words_;
+  std::string last_divergence_;
+  std::shared_ptr<History> history_ = std::make_shared<History>();
   std::int64_t next_ = 0;
   bool posted_ = false;
   bool received_ahead_ = false;

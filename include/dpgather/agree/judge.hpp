@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include <dpgather/agree/alignment.hpp>
 #include <dpgather/agree/record.hpp>
 #include <dpgather/agree/step.hpp>
 #include <dpgather/core/error.hpp>
@@ -18,9 +19,6 @@
 namespace dpgather {
 
 namespace detail {
-
-/// `phases` of a record that ends a capture.
-inline constexpr std::int32_t confirmation = -1;
 
 /// Why a rank's own phases cannot be; checked before posting.
 [[nodiscard]] inline std::optional<std::string> problem_with(std::span<const Phase> phases) {
@@ -58,38 +56,6 @@ inline void reserve(AgreedStep& step, const DpLayout& layout) {
     for (auto* counts : {&phase.tokens, &phase.requests, &phase.logits}) counts->resize(dp);
   step.user.resize(static_cast<std::size_t>(layout.world()));
   step.layout = layout;
-}
-
-/// Every rank is at the same step with the same policies; throws DivergenceError naming both sides.
-inline void check_alignment(std::span<const StepRecord> records, const ErrorContext& where) {
-  for (const StepRecord& first = records[0]; const StepRecord& theirs : records) {
-    const auto differ = [&](const auto& what, auto a, auto b) {
-      require<DivergenceError>(a == b, where, what, " differs: rank 0 has ", a, ", rank ",
-                               theirs.rank, " has ", b);
-    };
-    require<DivergenceError>(theirs.magic == StepRecord::expected_magic, where,
-                             "a rank runs another version of the library: record mark ",
-                             theirs.magic, ", expected ", StepRecord::expected_magic);
-    differ("step", first.step, theirs.step);
-    differ("policy fingerprint", first.policy, theirs.policy);
-    differ("state of the graph cache", first.state, theirs.state);
-    const auto ends_capture = [](const StepRecord& record) {
-      return record.phases == confirmation;
-    };
-    const auto does = [](bool ends) { return ends ? " ends a capture" : " posts a step"; };
-    require<DivergenceError>(ends_capture(theirs) == ends_capture(first), where, "rank 0",
-                             does(ends_capture(first)), ", rank ", theirs.rank,
-                             does(ends_capture(theirs)));
-    if (first.failed == 0 && theirs.failed == 0)
-      differ("number of phases", first.phases, theirs.phases);
-  }
-}
-
-/// The lowest rank that failed, and what it said.
-[[nodiscard]] inline std::optional<std::string> first_failure(std::span<const StepRecord> records) {
-  for (const StepRecord& record : records)
-    if (record.failed != 0) return concat("rank ", record.rank, " failed: ", record.message.data());
-  return std::nullopt;
 }
 
 /// Merges phase `p` of all ranks.
@@ -146,17 +112,6 @@ inline void judge(std::span<const StepRecord> records, const DpLayout& layout, i
   step.phases = records[0].phases;
   for (int p = 0; p < step.phases; ++p) judge_phase(records, p, where, step);
   for (std::size_t r = 0; r < records.size(); ++r) step.user[r] = records[r].user;
-}
-
-/// Nothing if all ranks said yes, else what the lowest rank that said no gave as reason.
-[[nodiscard]] inline std::optional<std::string> judge_confirmation(
-    std::span<const StepRecord> records, int rank, std::int64_t index) {
-  const ErrorContext where{.rank = rank, .step = index, .operation = "confirm"};
-  check_alignment(records, where);
-  for (const StepRecord& record : records)
-    require<DivergenceError>(record.user == records[0].user, where, "ranks 0 and ", record.rank,
-                             " captured different keys");
-  return first_failure(records);
 }
 
 }  // namespace detail

@@ -102,6 +102,13 @@ class Error : public std::runtime_error {
         step_(where.step),
         operation_(where.operation),
         detail_(std::move(detail)) {}
+  /// `what()` goes on after a line break.
+  Error(const ErrorContext& where, const std::string& detail, std::string_view more)
+      : std::runtime_error(concat(prefix(where), detail, "\n", more)),
+        rank_(where.rank),
+        step_(where.step),
+        operation_(where.operation),
+        detail_(detail) {}
 
   [[nodiscard]] int rank() const noexcept { return rank_; }
   [[nodiscard]] std::int64_t step() const noexcept { return step_; }
@@ -139,7 +146,8 @@ struct CapacityError : Error {
 struct MismatchError : Error {
   using Error::Error;
 };
-/// Ranks disagree on what the step is: step number, policies or attention-TP copies.
+/// Ranks disagree on what the step is: step number, policies, graphs held or attention-TP copies.
+/// Further lines of `what()` say what the ranks did last, see StepAgreement::last_divergence.
 struct DivergenceError : Error {
   using Error::Error;
 };
