@@ -21,6 +21,7 @@ class Recording {
   template <std::invocable Op>
   void add(std::string_view name, Op op) {
     nodes_.push_back(std::make_unique<Node<Op>>(name, std::move(op)));
+    bytes_ += sizeof(Node<Op>) + sizeof(nodes_[0]);
   }
   /// Keeps `lifeline` in the graph: replay refuses once its object is gone.
   void hold(const Lifeline& lifeline) { holds_.add(lifeline); }
@@ -30,6 +31,8 @@ class Recording {
     for (const auto& node : nodes_) node->run();
   }
   [[nodiscard]] std::size_t size() const { return nodes_.size(); }
+  /// What its operations take, without what they hold elsewhere.
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }
   [[nodiscard]] std::string_view operation(std::size_t i) const { return nodes_[i]->name; }
 
  private:
@@ -46,6 +49,7 @@ class Recording {
     Op op;
   };
   std::vector<std::unique_ptr<NodeBase>> nodes_;
+  std::size_t bytes_ = 0;
   Holds holds_;
 };
 

@@ -30,8 +30,7 @@ struct HostGraphs {
   static void launch(const graph_type& graph, HostStream, const ErrorContext& where) {
     graph->replay(where);
   }
-  /// What a recording takes is not counted.
-  [[nodiscard]] static std::size_t bytes(const graph_type&) { return 0; }
+  [[nodiscard]] static std::size_t bytes(const graph_type& graph) { return graph->bytes(); }
 };
 
 static_assert(GraphBackend<HostGraphs>);
