@@ -460,14 +460,15 @@ struct LoraKey {
   friend bool operator==(const LoraKey&, const LoraKey&) = default;
 };
 
-/// Keeps one graph: enough to see that a policy is asked and told.
+/// Keeps one graph: enough to see that a policy of one's own is asked.
 struct KeepOne {
-  std::optional<LoraKey> last;
-  void used(const LoraKey& key) { last = key; }
-  void dropped(const LoraKey&) { last.reset(); }
-  [[nodiscard]] std::optional<LoraKey> victim(std::size_t held) const {
-    return held > 0 ? last : std::nullopt;
+  static constexpr bool evicts = true;
+  GraphBudget budget{.graphs = 1};
+  void used(GraphUse&, std::uint64_t, std::uint64_t) const {}
+  [[nodiscard]] bool goes_first(const GraphUse&, const GraphUse&, std::uint64_t) const {
+    return false;
   }
+  [[nodiscard]] std::uint64_t fingerprint() const { return 1; }
 };
 
 }  // namespace
