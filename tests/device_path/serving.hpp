@@ -80,17 +80,17 @@ struct CheckServed {
   }
 };
 
-template <class Mode, class Comm>
+template <class Mode, class Comm, class Eviction = KeepAll>
 class Serving {
  public:
   static constexpr std::int64_t capacity = 12, width = 3;
-  using Graphs = GraphCache<ShapeKey, CaptureSizes, KeepAll, CudaGraphs>;
+  using Graphs = GraphCache<ShapeKey, CaptureSizes, Eviction, CudaGraphs>;
 
-  Serving(RankOf<Comm>& rank, bool graphs, Mode mode = {})
+  Serving(RankOf<Comm>& rank, bool graphs, Mode mode = {}, Eviction eviction = {})
       : rank_(rank),
         use_graphs_(graphs),
         mode_(mode),
-        graphs_(CaptureSizes::sglang(8)),
+        graphs_(CaptureSizes::sglang(8), eviction),
         static_inputs_({.tokens = capacity, .requests = capacity}),
         ids_(capacity),
         lens_(capacity),
