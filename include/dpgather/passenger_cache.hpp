@@ -2,6 +2,7 @@
 // itself.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -10,6 +11,7 @@
 #include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include <dpgather/agree/step.hpp>
 #include <dpgather/core/error.hpp>
@@ -97,6 +99,13 @@ class PassengerCache {
   void invalidate(Agreement& agreement) {
     const Accounting<Agreement> accounting(ledger_, agreement, agreement.next_step() - 1);
     ledger_.clear();
+  }
+  /// Drops the graphs of all keys for which `gone(key)`, say of a LoRA variant that was unloaded, and
+  /// returns them; keys that stayed eager may be captured again. On all ranks in the same step.
+  template <class Agreement, std::predicate<const Key&> Gone>
+  std::vector<Key> drop_if(Agreement& agreement, const Gone& gone) {
+    const Accounting<Agreement> accounting(ledger_, agreement, agreement.next_step() - 1);
+    return ledger_.drop_if(gone);
   }
   /// Of what is held, and of what was captured, failed and dropped; the same on all ranks.
   [[nodiscard]] std::uint64_t state() const { return ledger_.state(); }

@@ -330,6 +330,23 @@ TEST_CASE("an engine that captures by itself is told what to drop, and what not 
   });
 }
 
+TEST_CASE(
+    "keys that are gone are dropped on request, and those of them that stayed eager are free "
+    "again") {
+  test::on_ranks({.dp = 2}, [](test::Rank& rank) {
+    Cache cache(rank, KeepAll{{.graphs = 3}});
+    for (int len = 1; len <= 5; ++len) (void)cache.run(len, 10);
+    (void)cache.run(1, 10);
+    const auto dropped = cache.graphs.drop_if(
+        rank.agreement, [](const ShapeKey& key) { return key.local_len % 2 == 1; });
+    expect(dropped == std::vector{key_of(1, 2), key_of(3, 2)}, "latest used first");
+    const auto& s = cache.graphs.statistics();
+    expect(cache.held() == "2" && s.evictions == 2 && s.agreed_bytes == 10, cache.held());
+    expect(cache.run(4, 10) == EagerReason::over_budget, "4 is not gone");
+    expect(cache.run(5, 10) == EagerReason::none && cache.held() == "25", "5 may be captured");
+  });
+}
+
 TEST_CASE("steps under a budget allocate nothing where nothing is captured") {
   test::on_ranks({.dp = 2}, [](test::Rank& rank) {
     Cache cache(rank, LeastBenefit{.budget = {.graphs = 3, .bytes = 100}});

@@ -91,6 +91,11 @@ class HeldGraphs {
     keys_ -= mark(key);
     held_.erase(at);
   }
+  /// Keys of `these` that were refused may be captured again.
+  template <class These>
+  void forgive(const These& these) {
+    std::erase_if(refused_, [&](const auto& entry) { return these(entry.first); });
+  }
   /// `key`'s graph, if it is held, turned out to take `bytes`.
   void grow(const Key& key, std::uint64_t bytes) {
     const auto at = held_.find(key);
@@ -119,16 +124,23 @@ class HeldGraphs {
   }
   /// Of all replays in their order: what victims depend on.
   [[nodiscard]] std::uint64_t uses() const { return Hash{}.add(uses_).add(clock_).value(); }
+  /// The latest used first, so in the same order on all ranks.
+  [[nodiscard]] std::vector<const Key*> by_use() const {
+    std::vector<const Key*> keys;
+    for (const auto& [key, held] : held_) keys.push_back(&key);
+    std::sort(keys.begin(), keys.end(), [this](const Key* a, const Key* b) {
+      return held_.at(*a).use.last_use > held_.at(*b).use.last_use;
+    });
+    return keys;
+  }
   /// "2 graphs (max_len decode 4/8, max_len decode 2/4) of 4096 bytes": local and global len of the
   /// latest used.
   [[nodiscard]] std::string to_string() const {
     if (held_.empty()) return "no graph";
-    std::vector<std::pair<std::uint64_t, const Key*>> latest;
-    for (const auto& [key, held] : held_) latest.emplace_back(held.use.last_use, &key);
-    std::sort(latest.begin(), latest.end(), std::greater<>());
+    const std::vector<const Key*> latest = by_use();
     std::string text = concat(size(), size() == 1 ? " graph (" : " graphs (");
     for (std::size_t i = 0; i < std::min<std::size_t>(latest.size(), 4); ++i) {
-      const ShapeKey& shape = shape_of(*latest[i].second);
+      const ShapeKey& shape = shape_of(*latest[i]);
       text += concat(i == 0 ? "" : ", ", name(shape.transport), " ", name(shape.forward), " ",
                      shape.local_len, "/", shape.global_len);
     }

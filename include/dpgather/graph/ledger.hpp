@@ -81,6 +81,16 @@ class GraphLedger {
     make_room(0, 0, dropped);
     changed();
   }
+  template <class Gone>
+  [[nodiscard]] std::vector<Key> drop_if(const Gone& gone) {
+    std::vector<Key> dropped;
+    for (const Key* key : held_.by_use())
+      if (gone(*key)) dropped.push_back(*key);
+    for (const Key& key : dropped) drop(key);
+    held_.forgive(gone);
+    changed();
+    return dropped;
+  }
   void clear() {
     note(Did::invalidate, Key{}, held_.bytes());
     held_.clear();
