@@ -409,7 +409,7 @@ class Run {
     expect(has(error.what(), error.detail() + "\n") && has(table, "\n>"), error.what());
     if (must_be_seen()) {
       expect(error.detail().find("state of the graph cache differs: ") == 0, error.detail());
-      expect(has(error.detail(), odd + ": ") && has(error.detail(), " after "), error.detail());
+      expect(has(error.detail(), odd + ": ") && has(error.detail(), " graph"), error.detail());
       expect(has(table, " " + odd + " ") || has(table, " " + odd + "\n"), table);
     } else {
       expect(has(error.detail(), "replayed other graphs"), error.detail());

@@ -155,9 +155,13 @@ class GraphLedger {
                  .add(s.evictions)
                  .add(held_.state())
                  .value();
-    words_ = concat(held_, " after ", s.captures, " captures, ", s.failed_captures, " failed, ",
-                    s.over_budget, " over budget, ", s.evictions, " evicted, ", s.invalidations,
-                    " times all dropped");
+    words_ = held_.to_string();
+    for (const auto& [count, what] : {std::pair{s.captures, " captured"},
+                                      {s.failed_captures, " failed"},
+                                      {s.over_budget, " over budget"},
+                                      {s.evictions, " evicted"},
+                                      {s.invalidations, " times all dropped"}})
+      if (count > 0) words_ += concat(", ", count, what);
   }
 
   HeldGraphs<Key, Graph, Eviction> held_;
