@@ -272,6 +272,24 @@ TEST_CASE("a rank that posted ahead before a capture ended, and one that did not
   CHECK(details[1] == details[0]);
 }
 
+TEST_CASE("after a divergence all ranks can go on, also those that had posted ahead") {
+  test::on_ranks({.dp = 3}, [](test::Rank& rank) {
+    (void)rank.agree(decode(1));
+    if (rank.rank() == 0) rank.agreement.post(decode(1));
+    try {
+      (void)rank.agreement.confirm(true);
+      expect(false, "no divergence");
+    } catch (const DivergenceError&) {
+    }
+    try {
+      (void)rank.agreement.wait();
+      expect(false, "the step that was posted ahead is still there");
+    } catch (const InvalidArgument&) {
+    }
+    expect(rank.agree(decode(1)).index() == 1, "the next step");
+  });
+}
+
 TEST_CASE("the end of a capture is agreed: one no is a no for all, with its reason") {
   test::on_ranks({.dp = 3}, [](test::Rank& rank) {
     (void)rank.agree(decode(1));

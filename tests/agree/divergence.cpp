@@ -97,7 +97,7 @@ TEST_CASE("the table keeps the last 64 entries of each rank and says if they dif
 }
 
 TEST_CASE("ranks that did the same share a column, and more columns than fit are counted") {
-  std::vector<History> all(7);
+  std::vector<RankHistory> all(7);
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     all[rank].add(entry(0));
     all[rank].add(entry(1, rank % 6 + 1));
@@ -109,12 +109,12 @@ TEST_CASE("ranks that did the same share a column, and more columns than fit are
   CHECK(has(text, "2 more columns are left out"));
   CHECK(has(text, "\n 0      step 0 user"));
   CHECK(has(text, "\n>1      step 1 user #00000001"));
-  CHECK(detail::SideBySide(std::vector<History>(3)).first_difference() == std::nullopt);
+  CHECK(detail::SideBySide(std::vector<RankHistory>(3)).first_difference() == std::nullopt);
   CHECK(has(detail::SideBySide(std::span(all).first(1)).to_string(), "the same, as far as"));
 }
 
 TEST_CASE("a history that has room left shows where one rank stopped") {
-  std::vector<History> all(2);
+  std::vector<RankHistory> all(2);
   for (int i = 0; i < 5; ++i) all[0].add(entry(i));
   for (int i = 0; i < 3; ++i) all[1].add(entry(i));
   const detail::SideBySide ranks(all);

@@ -96,8 +96,9 @@ class StepAgreement {
   [[nodiscard]] Confirmation confirm(const CaptureEnd& end) {
     if (posted_ && !received_ahead_) {
       receive(ahead_);
-      received_ahead_ = true;
+      posted_ = false;  // a divergence ends the step that was posted, too
       judged([&] { detail::check_alignment(ahead_, where("confirm")); });
+      posted_ = received_ahead_ = true;
     }
     detail::StepRecord record = blank(next_);
     detail::end_capture(record, end);
@@ -133,7 +134,7 @@ class StepAgreement {
   }
 
   /// What this rank did last. Whoever shares it may add what all ranks do alike, on this thread.
-  [[nodiscard]] const std::shared_ptr<History>& history() const { return history_; }
+  [[nodiscard]] const std::shared_ptr<RankHistory>& history() const { return history_; }
   /// Of the last DivergenceError that this threw: the histories of all ranks side by side, one line
   /// an entry, the first that differs marked. Empty if there was none.
   [[nodiscard]] const std::string& last_divergence() const { return last_divergence_; }
@@ -186,7 +187,7 @@ class StepAgreement {
   std::uint64_t state_ = 0;
   std::string words_;
   std::string last_divergence_;
-  std::shared_ptr<History> history_ = std::make_shared<History>();
+  std::shared_ptr<RankHistory> history_ = std::make_shared<RankHistory>();
   std::int64_t next_ = 0;
   bool posted_ = false;
   bool received_ahead_ = false;

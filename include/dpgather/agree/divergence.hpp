@@ -18,8 +18,8 @@ namespace dpgather::detail {
 /// All ranks' histories, in rank order. Every rank calls it, with no all-gather outstanding; throws
 /// what the control plane throws.
 template <ControlPlane Control>
-[[nodiscard]] std::vector<History> exchange(Control& control, const History& own) {
-  std::vector<History> all(static_cast<std::size_t>(control.size()));
+[[nodiscard]] std::vector<RankHistory> exchange(Control& control, const RankHistory& own) {
+  std::vector<RankHistory> all(static_cast<std::size_t>(control.size()));
   std::vector<HistoryPage> received(all.size());
   for (std::size_t page = 0; page < HistoryPage::pages; ++page) {
     const HistoryPage mine = HistoryPage::of(own, page);
@@ -35,7 +35,7 @@ template <ControlPlane Control>
 class SideBySide {
  public:
   /// `first_rank` is the rank of histories[0].
-  explicit SideBySide(std::span<const History> histories, int first_rank = 0) {
+  explicit SideBySide(std::span<const RankHistory> histories, int first_rank = 0) {
     for (std::size_t i = 0; i < histories.size(); ++i) {
       const auto rank = first_rank + static_cast<int>(i);
       const auto same = std::find_if(columns_.begin(), columns_.end(), [&](const Column& column) {
@@ -59,7 +59,7 @@ class SideBySide {
   /// Number of the first entry that is not the same on all ranks, as far as they are kept.
   [[nodiscard]] std::optional<std::uint64_t> first_difference() const { return differs_; }
 
-  [[nodiscard]] std::string to_string(std::uint64_t lines = History::capacity * 2) const {
+  [[nodiscard]] std::string to_string(std::uint64_t lines = RankHistory::capacity * 2) const {
     const std::uint64_t at = differs_.value_or(end_);
     std::uint64_t from = at - std::min(at - begin_, lines / 2);
     const std::uint64_t to = std::min(end_, from + lines);
@@ -91,7 +91,7 @@ class SideBySide {
  private:
   static constexpr std::size_t max_columns = 4, width = 48;
   struct Column {
-    const History* history;
+    const RankHistory* history;
     std::string ranks;
   };
   [[nodiscard]] static bool same(const HistoryEntry* a, const HistoryEntry* b) {
@@ -113,14 +113,14 @@ class SideBySide {
 /// is gone leaves this rank's own history, not a hang.
 template <ControlPlane Control>
 [[nodiscard]] DivergenceError with_histories(const DivergenceError& error, Control& control,
-                                             const History& own, std::string& table) {
+                                             const RankHistory& own, std::string& table) {
   const auto tell = [&](const SideBySide& ranks, std::string_view before) {
     table = concat(before, ranks);
     const ErrorContext where{error.rank(), error.step(), error.operation()};
     return DivergenceError(where, error.detail(), concat(before, ranks.to_string(12)));
   };
   try {
-    const std::vector<History> all = exchange(control, own);
+    const std::vector<RankHistory> all = exchange(control, own);
     return tell(SideBySide(all), "");
   } catch (const Error& failure) {
     return tell(SideBySide({&own, 1}, control.rank()),

@@ -62,7 +62,7 @@ struct HistoryEntry {
 static_assert(std::is_trivially_copyable_v<HistoryEntry>);
 
 /// The last entries, numbered from 0 since the agreement began. Adding allocates nothing.
-class History {
+class RankHistory {
  public:
   static constexpr std::size_t capacity = 64;
 
@@ -74,7 +74,7 @@ class History {
   [[nodiscard]] const HistoryEntry* find(std::uint64_t number) const {
     return number < first() || number >= count_ ? nullptr : &ring_[number % capacity];
   }
-  friend bool operator==(const History&, const History&) = default;
+  friend bool operator==(const RankHistory&, const RankHistory&) = default;
 
  private:
   friend struct HistoryPage;
@@ -85,18 +85,18 @@ class History {
 /// A quarter of a history, which fits the records of every control plane.
 struct HistoryPage {
   static constexpr std::size_t pages = 4;
-  static constexpr std::size_t entries = History::capacity / pages;
+  static constexpr std::size_t entries = RankHistory::capacity / pages;
 
   std::uint64_t count = 0;
   std::array<HistoryEntry, entries> part{};
 
-  static HistoryPage of(const History& history, std::size_t page) {
+  static HistoryPage of(const RankHistory& history, std::size_t page) {
     HistoryPage result{.count = history.count_};
     std::copy_n(history.ring_.begin() + static_cast<std::ptrdiff_t>(page * entries), entries,
                 result.part.begin());
     return result;
   }
-  void put_into(History& history, std::size_t page) const {
+  void put_into(RankHistory& history, std::size_t page) const {
     history.count_ = count;
     std::copy_n(part.begin(), entries,
                 history.ring_.begin() + static_cast<std::ptrdiff_t>(page * entries));

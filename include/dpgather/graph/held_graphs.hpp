@@ -110,12 +110,13 @@ class HeldGraphs {
     refused_.clear();
     bytes_ = own_bytes_ = keys_ = 0;
   }
-  /// A replay of `rows`.
-  void used(const Key& key, std::uint64_t rows) {
+  /// A replay of `rows`; returns the graph's bytes.
+  std::uint64_t used(const Key& key, std::uint64_t rows) {
     GraphUse& use = held_.at(key).use;
     use.last_use = ++clock_;
     if constexpr (Eviction::evicts) eviction_.used(use, rows, clock_);
     uses_ = Hash{}.add(uses_).add(mark(key)).add(rows).value();
+    return use.bytes;
   }
 
   /// Of the keys held, in any order, and of what they take.

@@ -41,7 +41,7 @@ class GraphLedger {
   [[nodiscard]] std::uint64_t generation() const { return generation_; }
 
   /// Where entries go from now on, and the step that they are of.
-  void write_to(const std::shared_ptr<History>& history) {
+  void write_to(const std::shared_ptr<RankHistory>& history) {
     if (history_ != history) history_ = history;
   }
   void begin(std::int64_t step) { step_ = step; }
@@ -100,8 +100,7 @@ class GraphLedger {
   }
   /// A replay with the rows of the DP ranks of one FFN group.
   void replay(const Key& key, Counts group) {
-    held_.used(key, statistics_.add_replay(shape_of(key), group));
-    note(Did::replay, key, held_.bytes_of(key));
+    note(Did::replay, key, held_.used(key, statistics_.add_replay(shape_of(key), group)));
   }
   void eager(EagerReason reason, const Key& key) {
     ++statistics_.eager[static_cast<std::size_t>(reason)];
@@ -167,7 +166,7 @@ class GraphLedger {
   HeldGraphs<Key, Graph, Eviction> held_;
   GraphStatistics statistics_;
   std::optional<Key> latest_;
-  std::shared_ptr<History> history_;
+  std::shared_ptr<RankHistory> history_;
   std::int64_t step_ = -1;
   std::uint64_t generation_ = 0;
   std::uint64_t state_ = 0;
