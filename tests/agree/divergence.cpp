@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -164,6 +166,32 @@ TEST_CASE("a peer that is gone when histories are told leaves the error, with on
         has(error.what(), "the other ranks did not tell: control plane failed: connection reset"));
     CHECK(has(agreement.last_divergence(), "step 0 post"));
   }
+}
+
+TEST_CASE("a peer that leaves in place of telling its history frees the others at once") {
+  const auto board = std::make_shared<ThreadControlBoard>(3);
+  std::atomic<int> told{0};
+  run_ranks(3, [&](int rank) {
+    ThreadControl control(board, rank);
+    if (rank == 1) {
+      detail::StepRecord record;
+      record.rank = 1, record.step = 5;
+      std::vector<detail::StepRecord> all(3);
+      control.post(std::as_bytes(std::span(&record, 1)));
+      control.wait(std::as_writable_bytes(std::span(all)));
+      return;
+    }
+    StepAgreement agreement(control, {.dp = 3});
+    agreement.post(decode(1));
+    try {
+      (void)agreement.wait();
+    } catch (const DivergenceError& error) {
+      told += has(error.detail(), "step differs: rank 0 has 0, rank 1 has 5") &&
+              has(error.what(), "the other ranks did not tell: ") &&
+              has(error.what(), "rank 1 left");
+    }
+  });
+  CHECK(told == 2);
 }
 
 TEST_CASE("a record of another version is told as that; its histories are not asked for") {

@@ -26,14 +26,16 @@ class CudaGraph {
     std::swap(bytes_, other.bytes_);
     return *this;
   }
+  /// One that runs is freed by CUDA when it has completed.
   ~CudaGraph() {
     if (exec_ != nullptr) detail::cuda_report(cudaGraphExecDestroy(exec_), "cudaGraphExecDestroy");
   }
 
   [[nodiscard]] cudaGraphExec_t get() const { return exec_; }
   [[nodiscard]] const CaptureNotes& notes() const { return notes_; }
-  /// Device memory that was taken from free memory when it was instantiated and uploaded, as
-  /// cudaMemGetInfo showed it: other work of the process at the same time is in it too.
+  /// Device memory that was taken from free memory when it was instantiated, and since `prepare` when
+  /// it was uploaded, as cudaMemGetInfo showed it: other work of the process at the same time is in
+  /// it too, and what fits into memory that the driver has in hand is not.
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
 
  private:
@@ -97,7 +99,7 @@ struct CudaGraphs {
   [[nodiscard]] static std::size_t bytes(const CudaGraph& graph) { return graph.bytes(); }
 
  private:
-  /// For statistics alone: 0 if CUDA does not say.
+  /// For statistics and budgets: 0 if CUDA does not say.
   [[nodiscard]] static std::size_t free_bytes() {
     std::size_t free = 0;
     std::size_t total = 0;
@@ -107,7 +109,7 @@ struct CudaGraphs {
   }
   [[nodiscard]] static std::size_t taken_since(std::size_t before) {
     const std::size_t now = free_bytes();
-    return now < before ? before - now : 0;
+    return now != 0 && now < before ? before - now : 0;
   }
 };
 
