@@ -14,6 +14,8 @@
 #include <dpgather/exchange/dispatch.hpp>
 #include <dpgather/exchange/gather_config.hpp>
 #include <dpgather/exchange/modes.hpp>
+#include <dpgather/exchange/moved_counter.hpp>
+#include <dpgather/exchange/peer_table.hpp>
 #include <dpgather/exchange/reduction_check.hpp>
 #include <dpgather/exchange/shared_buffer.hpp>
 #include <dpgather/exchange/valid_rows.hpp>
@@ -22,12 +24,11 @@
 namespace dpgather {
 
 /// One per rank. Every rank of the FFN group makes the same calls in the same order. Owns the
-/// global buffer
-/// `[global_len, H]`, the partial-sum buffer of the same shape and a `[local_len, H]` staging
-/// buffer at fixed addresses; keeps a reference to `ffn`. What `gather` returns is valid until the
-/// next `gather`; the next layer's gather may overwrite it, since every way back waits for all
-/// ranks. The caller's rows are never changed. The constructor is collective where A > 1 (it splits
-/// the attention-TP group off) and where the communicator registers buffers.
+/// global buffer `[global_len, H]`, the partial-sum buffer of the same shape and a `[local_len, H]`
+/// staging buffer at fixed addresses; keeps a reference to `ffn`. What `gather` returns is valid
+/// until the next `gather`. The caller's rows are never changed. The constructor is collective where
+/// A > 1 (it splits the attention-TP group off), where the communicator registers buffers, and where
+/// ranks store into their peers' buffers.
 ///
 /// Shapes come from `exact_shape` (eager) or are capture sizes (`is_static`). Calls with a static
 /// shape may be captured: they depend on the shape and on what `begin_step` wrote, on nothing else.
@@ -37,6 +38,7 @@ class DpGather {
  public:
   using mode_type = Mode;
   using stream_type = typename Comm::memory_type::stream_type;
+  static constexpr bool stores_to_peers = detail::stores_to_peers<Mode, Comm>;
 
   DpGather(Comm& ffn, const GatherConfig& config, Mode mode = {}, Rounding rounding = {})
       : ffn_(ffn),
@@ -49,6 +51,7 @@ class DpGather {
         global_(ffn, config_.max_global_rows * config.hidden),
         partial_(ffn, config_.max_global_rows * config.hidden),
         staging_(ffn, config_.max_local_rows * config.hidden),
+        peers_(ffn, global_.data(), partial_.data()),
         ragged_(static_cast<std::size_t>(ffn.size())),
         ragged_attn_(static_cast<std::size_t>(config.layout.attn_tp)),
         lifeline_(concat("DpGather of rank ", ffn.rank())) {
@@ -100,8 +103,8 @@ class DpGather {
   /// Written after `begin_step`, before `gather`; pads need not be written.
   [[nodiscard]] Rows<T> slot(const ShapeKey& shape) {
     check_shape(shape, "slot", false);
-    return detail::dispatch<Mode>(shape.transport,
-                                  [&](auto transport) { return transport.slot(context(), shape); });
+    return detail::dispatch<Mode, Comm>(
+        shape.transport, [&](auto transport) { return transport.slot(context(), shape); });
   }
   /// Where the FFN may leave its partial sums, `[global_len, H]`.
   [[nodiscard]] Rows<T> partial_slot(const ShapeKey& shape) {
@@ -118,8 +121,9 @@ class DpGather {
     check_shape(shape, "gather", stream.capturing());
     check_rows(local, "gather", shape.is_static ? shape.local_len : plan_.own_valid());
     stream.hold(lifeline_);
-    detail::dispatch<Mode>(shape.transport, [&](auto transport) {
-      counted(stream, moved_.out, [&] { transport.gather(context(), shape, local, kind, stream); });
+    detail::dispatch<Mode, Comm>(shape.transport, [&](auto transport) {
+      moved_.count(ffn_, stream, &RowsMoved::out,
+                   [&] { transport.gather(context(), shape, local, kind, stream); });
     });
     return {global_.data(), shape.global_len, config_.hidden};
   }
@@ -132,9 +136,9 @@ class DpGather {
                       stream_type stream) {
     const detail::Range range("dpgather reduce_scatter");
     check_back(shape, partial, out, stream, "reduce_scatter", true);
-    detail::dispatch<Mode>(shape.transport, [&](auto transport) {
-      counted(stream, moved_.back,
-              [&] { transport.reduce_scatter(context(), shape, partial, out, stream); });
+    detail::dispatch<Mode, Comm>(shape.transport, [&](auto transport) {
+      moved_.count(ffn_, stream, &RowsMoved::back,
+                   [&] { transport.reduce_scatter(context(), shape, partial, out, stream); });
     });
   }
   /// The FFN reduced already (all ranks hold the same full rows): hands every rank its own. No
@@ -161,7 +165,7 @@ class DpGather {
     reduction_check_.raise(ffn_.size(), where("status"));
   }
   [[nodiscard]] const Plan& plan() const { return plan_; }
-  [[nodiscard]] RowsMoved moved() const { return moved_; }
+  [[nodiscard]] RowsMoved moved() const { return moved_.moved(); }
   [[nodiscard]] const GatherConfig& config() const { return config_; }
   [[nodiscard]] const Lifeline& lifeline() const { return lifeline_; }
   [[nodiscard]] std::uint64_t fingerprint() const {
@@ -206,12 +210,6 @@ class DpGather {
       reduction_check_.check(ffn_, full, valid_rows(shape), expect_partial, stream,
                              where(operation));
   }
-  template <class Body>
-  void counted(stream_type stream, std::uint64_t& total, const Body& body) {
-    stream.on_launch([this] { mark_ = ffn_.elements_moved(); });
-    body();
-    stream.on_launch([this, &total] { total += ffn_.elements_moved() - mark_; });
-  }
 
   [[nodiscard]] detail::ExchangeContext<T, Comm> context() {
     return {ffn_,
@@ -226,7 +224,8 @@ class DpGather {
             staging_.data(),
             config_.clean_slots,
             ragged_,
-            ragged_attn_};
+            ragged_attn_,
+            peers_.view()};
   }
 
   Comm& ffn_;
@@ -238,10 +237,10 @@ class DpGather {
   detail::ReductionCheck<typename Comm::memory_type> reduction_check_;
   std::optional<Comm> attn_;
   detail::SharedBuffer<T, Comm> global_, partial_, staging_;
+  detail::PeerTables<T, Comm, stores_to_peers> peers_;
   Plan plan_, scratch_;
   detail::RaggedSizes ragged_, ragged_attn_;
-  RowsMoved moved_;
-  std::uint64_t mark_ = 0;
+  detail::MovedCounter moved_;
   std::int64_t step_ = -1;
   Lifeline lifeline_;
 };

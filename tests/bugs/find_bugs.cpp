@@ -28,7 +28,7 @@ void serve(std::uint64_t seed) {
   std::mt19937_64 random(seed);
   const DpLayout layout{.dp = 2 + static_cast<int>(random() % 2),
                         .attn_tp = 1 + static_cast<int>(random() % 2)};
-  const AnyMode mode{static_cast<Transport>(random() % 3)};
+  const AnyMode mode{any_transport<Comm>(random())};
   const bool graphs = random() % 3 != 0;
   // A communicator split off a gather that graphs hold stays alive on purpose: no leak, but no use here.
   const bool renews = random() % 4 == 0 && layout.attn_tp == 1;

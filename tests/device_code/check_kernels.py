@@ -19,7 +19,7 @@ from compile import Compiler  # noqa: E402
 
 ARCHITECTURES = ["sm_80", "sm_90", "sm_100"]
 COPY = {"SelectOwnRow", "SelectFromBlock", "PlaceOwnRow", "CompactSlots", "CompactRow", "CopyAndFill", "Save",
-        "Restore", "CopyBlocks", "SumRanks"}
+        "Restore", "CopyBlocks", "SumRanks", "CopyRow", "StoreToPeers", "PullAndAdd"}
 WRITE = {"ZeroPadRow"}
 # Loads and stores of 16 bytes, as PTX spells them.
 WIDE = r"(?:v4\.[a-z]?(?:32)|v2\.[a-z]?(?:64))"

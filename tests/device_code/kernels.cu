@@ -41,6 +41,9 @@ template <class T>
 void collectives(CudaStream stream) {
   launch(stream, "copy_blocks", 1, detail::CopyBlocks<detail::BitsOf<T>>{});
   launch(stream, "sum_ranks", 1, detail::SumRanks<T>{});
+  launch(stream, "copy_row", 1, detail::CopyRow<T>{});
+  launch(stream, "store_to_peers", 1, detail::StoreToPeers<T>{});
+  launch(stream, "pull_and_add", 1, detail::PullAndAdd<T>{});
 }
 
 template <class T>

@@ -2,7 +2,9 @@
 // row stays right.
 #include <algorithm>
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <doctest/doctest.h>

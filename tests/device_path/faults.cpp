@@ -74,9 +74,10 @@ bool releases(std::string_view call) {
 
 template <class Comm>
 void a_fault_at_every_call(bool one_device, int attn_tp) {
-  for (const Transport transport :
-       {Transport::max_len, Transport::sum_len_all_reduce, Transport::sum_len_all_gather_v})
+  for (const Transport transport : {Transport::max_len, Transport::sum_len_all_reduce,
+                                    Transport::sum_len_all_gather_v, Transport::sum_len_peer_store})
     for (const bool graphs : {false, true}) {
+      if (transport == Transport::sum_len_peer_store && !PeerCommunicator<Comm>) continue;
       const int world = 2 * attn_tp;
       const sim::Options usual = options_for(world, one_device);
       const auto right = serve<Comm>(usual, transport, graphs, attn_tp);

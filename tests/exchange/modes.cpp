@@ -18,6 +18,8 @@ TEST_CASE("a fixed mode takes its transport whatever the load, if a graph may ho
     CHECK(SumLen<AllReduce>{}.choose({counts}, true) == Transport::sum_len_all_reduce);
     CHECK(SumLen<AllGatherV>{}.choose({counts}, false) == Transport::sum_len_all_gather_v);
     CHECK(!SumLen<AllGatherV>{}.choose({counts}, true));
+    CHECK(SumLen<PeerStore>{}.choose({counts}, false) == Transport::sum_len_peer_store);
+    CHECK(SumLen<PeerStore>{}.choose({counts}, true) == Transport::sum_len_peer_store);
   }
 }
 
@@ -38,6 +40,7 @@ TEST_CASE("modes that choose differently have different fingerprints") {
   const std::vector<std::uint64_t> prints = {MaxLen{}.fingerprint(),
                                              SumLen<AllReduce>{}.fingerprint(),
                                              SumLen<AllGatherV>{}.fingerprint(),
+                                             SumLen<PeerStore>{}.fingerprint(),
                                              Auto<>{}.fingerprint(),
                                              Auto<VolumeRule, AllReduce>{}.fingerprint(),
                                              Auto<>{VolumeRule::sglang_20406()}.fingerprint()};

@@ -26,7 +26,7 @@ void serve_set_ups(const char* test, int wanted) {
   std::mt19937_64 random(support::seed(test, 20261126));
   for (int served = 0; served < wanted;) {
     test::SetUp set_up = test::SetUp::draw(random);
-    const auto transport = static_cast<Transport>(random() % 3);
+    const auto transport = test::any_transport<Comm>(random());
     const bool narrow = random() % 2 != 0;
     if (!fits<Comm>(set_up.layout.world())) continue;
     // Inside graphs streams wait for each other, so that they must run at the same time.

@@ -48,6 +48,7 @@ TEST_CASE("keys are ordered by local len first") {
 TEST_CASE("a v-collective bakes its counts and so fits in no graph") {
   CHECK(dpgather::graph_safe(Transport::max_len));
   CHECK(dpgather::graph_safe(Transport::sum_len_all_reduce));
+  CHECK(dpgather::graph_safe(Transport::sum_len_peer_store));
   CHECK_FALSE(dpgather::graph_safe(Transport::sum_len_all_gather_v));
 }
 
@@ -59,4 +60,5 @@ TEST_CASE("only MAX_LEN moves equal lens") {
   CHECK(dpgather::name(LenMode::max_len) == "MAX_LEN");
   CHECK(dpgather::name(LenMode::sum_len) == "SUM_LEN");
   CHECK(dpgather::name(Transport::sum_len_all_gather_v) == "sum_len_v");
+  CHECK(dpgather::name(Transport::sum_len_peer_store) == "sum_len_peer");
 }

@@ -165,4 +165,10 @@ struct AnyMode {
   [[nodiscard]] std::uint64_t fingerprint() const { return static_cast<std::uint64_t>(transport); }
 };
 
+/// Drawn from those that `Comm` has.
+template <class Comm>
+[[nodiscard]] constexpr Transport any_transport(std::uint64_t draw) {
+  return static_cast<Transport>(draw % (PeerCommunicator<Comm> ? 4 : 3));
+}
+
 }  // namespace test

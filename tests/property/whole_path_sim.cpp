@@ -69,8 +69,10 @@ void serve_seed(std::uint64_t seed, bool short_steps) {
     set_up.steps = 3;
     set_up.spare_rows = 12;
   }
-  const AnyMode any{static_cast<Transport>(random() % 3)};
+  const std::uint64_t transport = random();
   const bool threads = random() % 2 != 0;
+  const AnyMode any{threads ? any_transport<Threads>(transport)
+                            : any_transport<NcclComm<>>(transport)};
   const int devices = threads ? 1 + static_cast<int>(random() % 3) : set_up.layout.world();
   INFO("seed ", seed, ": ", set_up.text(), threads ? " threads" : " nccl", " transport ",
        name(any.transport), " devices ", devices);

@@ -8,6 +8,7 @@
 #include <dpgather/comm/communicator.hpp>
 #include <dpgather/core/element.hpp>
 #include <dpgather/exchange/device_counts.hpp>
+#include <dpgather/exchange/peer_table.hpp>
 #include <dpgather/exchange/row_ops.hpp>
 #include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/plan/plan.hpp>
@@ -41,6 +42,7 @@ struct ExchangeContext {
   bool clean_slots;          ///< pads of a slot are zero already
   RaggedSizes& ragged;       ///< slices over the FFN group
   RaggedSizes& ragged_attn;  ///< slices within the attention-TP group
+  GatherPeers<T> peers;      ///< of modes that store into peers' buffers
 
   [[nodiscard]] Rows<T> global_rows(const ShapeKey& shape) const {
     return {global, shape.global_len, hidden};

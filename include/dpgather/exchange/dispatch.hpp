@@ -3,15 +3,30 @@
 
 #include <utility>
 
+#include <dpgather/comm/communicator.hpp>
 #include <dpgather/core/error.hpp>
 #include <dpgather/exchange/max_len.hpp>
 #include <dpgather/exchange/modes.hpp>
 #include <dpgather/exchange/sum_len_all_gather_v.hpp>
 #include <dpgather/exchange/sum_len_all_reduce.hpp>
+#include <dpgather/exchange/sum_len_peer_store.hpp>
 
 namespace dpgather::detail {
 
-template <GatherMode Mode, class Body>
+/// Whether a gather sets up what stores into peers' buffers need. A mode that knows nothing else
+/// must be able to.
+template <GatherMode Mode, class Comm>
+[[nodiscard]] consteval bool may_store_to_peers() {
+  constexpr bool asked = Mode::may_use(Transport::sum_len_peer_store);
+  static_assert(!asked || PeerCommunicator<Comm> || Mode::may_use(Transport::max_len),
+                "SumLen<PeerStore> needs a communicator whose ranks reach each other's memory, as "
+                "those of ThreadComm do");
+  return asked && PeerCommunicator<Comm>;
+}
+template <class Mode, class Comm>
+inline constexpr bool stores_to_peers = may_store_to_peers<Mode, Comm>();
+
+template <GatherMode Mode, class Comm, class Body>
 decltype(auto) dispatch(Transport transport, const Body& body) {
   if constexpr (Mode::may_use(Transport::max_len))
     if (transport == Transport::max_len) return body(MaxLenTransport{});
@@ -19,6 +34,8 @@ decltype(auto) dispatch(Transport transport, const Body& body) {
     if (transport == Transport::sum_len_all_reduce) return body(SumLenAllReduceTransport{});
   if constexpr (Mode::may_use(Transport::sum_len_all_gather_v))
     if (transport == Transport::sum_len_all_gather_v) return body(SumLenAllGatherVTransport{});
+  if constexpr (stores_to_peers<Mode, Comm>)
+    if (transport == Transport::sum_len_peer_store) return body(SumLenPeerStoreTransport{});
   throw InvalidArgument({.operation = "DpGather"},
                         concat("this mode cannot use transport ", name(transport)));
 }

@@ -47,10 +47,14 @@ struct AllReduce {
 struct AllGatherV {
   static constexpr Transport transport = Transport::sum_len_all_gather_v;
 };
+struct PeerStore {
+  static constexpr Transport transport = Transport::sum_len_peer_store;
+};
 
 /// No padding between ranks. `SumLen<AllReduce>`: zero, copy own rows to their offset, all-reduce;
 /// a graph holds it, counts are read from DeviceCounts. `SumLen<AllGatherV>`: moves the rows that
-/// exist and no others; eager only.
+/// exist and no others; eager only. `SumLen<PeerStore>`: the same rows, stored straight into the peers'
+/// buffers, and in a graph as well; for communicators whose ranks reach each other's memory.
 template <class How>
 requires requires {
   How::transport;
@@ -68,13 +72,17 @@ struct Auto {
     if (rule.choose(load) == LenMode::max_len) return Transport::max_len;
     return captured ? Transport::sum_len_all_reduce : Eager::transport;
   }
-  [[nodiscard]] static constexpr bool may_use(Transport) { return true; }
+  [[nodiscard]] static constexpr bool may_use(Transport transport) {
+    return transport == Transport::max_len || transport == Transport::sum_len_all_reduce ||
+           transport == Eager::transport;
+  }
   [[nodiscard]] constexpr std::uint64_t fingerprint() const {
     return Hash{}.add(rule.fingerprint()).add(Eager::transport).value();
   }
 };
 
 static_assert(GatherMode<MaxLen> && GatherMode<SumLen<AllReduce>> &&
-              GatherMode<SumLen<AllGatherV>> && GatherMode<Auto<>>);
+              GatherMode<SumLen<AllGatherV>> && GatherMode<SumLen<PeerStore>> &&
+              GatherMode<Auto<>>);
 
 }  // namespace dpgather

@@ -22,10 +22,11 @@ enum class Transport : std::uint8_t {
   max_len,               ///< all-gather / reduce-scatter of W * max rows
   sum_len_all_reduce,    ///< zero, copy own rows, all-reduce / all-reduce, slice
   sum_len_all_gather_v,  ///< all-gather-v / reduce-scatter-v of the rows that exist
+  sum_len_peer_store,    ///< stores into peers' buffers / pulls from them and adds
 };
 
 [[nodiscard]] constexpr std::string_view name(Transport transport) {
-  constexpr std::string_view names[] = {"max_len", "sum_len", "sum_len_v"};
+  constexpr std::string_view names[] = {"max_len", "sum_len", "sum_len_v", "sum_len_peer"};
   const auto i = static_cast<std::size_t>(transport);
   return i < std::size(names) ? names[i] : "unknown";
 }

@@ -11,19 +11,9 @@
 
 #include <dpgather/comm/thread/hub.hpp>
 #include <dpgather/core/element.hpp>
+#include <dpgather/core/sum_sources.hpp>
 
 namespace dpgather::detail {
-
-/// Integers wrap as NCCL's do; signed overflow would be undefined.
-template <class T>
-DPGATHER_HD T add_wrapping(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    using U = std::make_unsigned_t<T>;
-    return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
-  } else {
-    return a + b;
-  }
-}
 
 /// out[0, count) = sum over ranks, in rank order, of source(rank)[0, count). `out` may be one of
 /// the sources. Blocks are summed in a small accumulator that stays in the first-level cache.

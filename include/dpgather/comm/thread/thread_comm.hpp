@@ -71,6 +71,11 @@ class ThreadComm {
     issue_v<T>(Collective::reduce_scatter_v, send, recv, counts, offsets, stream);
   }
 
+  /// See PeerCommunicator.
+  void barrier(HostStream stream) { queue({.signature = {.op = Collective::barrier}}, stream); }
+  [[nodiscard]] const std::uint32_t* stop_word() const { return nullptr; }
+  void note_moved(std::int64_t elements) { state_->moved += static_cast<std::uint64_t>(elements); }
+
   /// All calls made by `f` meet in one rendezvous.
   template <std::invocable F>
   void group(F&& f) {
@@ -142,6 +147,6 @@ class ThreadComm {
   std::unique_ptr<detail::ThreadRank> state_;
 };
 
-static_assert(Communicator<ThreadComm<>>);
+static_assert(PeerCommunicator<ThreadComm<>>);
 
 }  // namespace dpgather

@@ -4,13 +4,14 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
 #include <dpgather/comm/thread/device/brake.hpp>
 #include <dpgather/comm/thread/kernels.hpp>
 #include <dpgather/core/element.hpp>
 #include <dpgather/core/launch.hpp>
+#include <dpgather/core/stop_word.hpp>
+#include <dpgather/core/sum_sources.hpp>
 
 namespace dpgather::detail {
 
@@ -78,10 +79,6 @@ template <Element T>
 struct SumRanks {
   using Sum = typename ElementTraits<T>::accumulate;
   static constexpr std::int64_t chunk = 4096 / sizeof(T);
-  static constexpr std::int64_t vector = 16 / sizeof(T);
-  struct alignas(16) Pack {
-    T values[vector];
-  };
   const T* sources[max_device_ranks];
   T* out;
   std::int64_t count;
@@ -98,55 +95,9 @@ struct SumRanks {
     const std::int64_t first = row * chunk;
     const std::int64_t left = count - first;
     const std::int64_t n = left < chunk ? left : chunk;
-    const std::int64_t whole = aligned ? n / vector : 0;
-    for (std::int64_t v = lane; v < whole; v += lanes) sum_vector(first + v * vector);
-    for (std::int64_t i = whole * vector + lane; i < n; i += lanes) sum_element(first + i);
-  }
-
- private:
-  DPGATHER_HD void sum_element(std::int64_t at) const {
-    Sum sum = static_cast<Sum>(sources[0][at]);
-    for (int rank = 1; rank < ranks; ++rank)
-      sum = add_wrapping(sum, static_cast<Sum>(sources[rank][at]));
-    out[at] = static_cast<T>(sum);
-  }
-  DPGATHER_HD void sum_vector(std::int64_t at) const {
-    Sum sums[vector];
-    const Pack first = load(sources[0] + at);
-#if defined(__CUDA_ARCH__)
-#pragma unroll
-#endif
-    for (int i = 0; i < vector; ++i) sums[i] = static_cast<Sum>(first.values[i]);
-    for (int rank = 1; rank < ranks; ++rank) {
-      const Pack next = load(sources[rank] + at);
-#if defined(__CUDA_ARCH__)
-#pragma unroll
-#endif
-      for (int i = 0; i < vector; ++i)
-        sums[i] = add_wrapping(sums[i], static_cast<Sum>(next.values[i]));
-    }
-    Pack result;
-#if defined(__CUDA_ARCH__)
-#pragma unroll
-#endif
-    for (int i = 0; i < vector; ++i) result.values[i] = static_cast<T>(sums[i]);
-    store(out + at, result);
-  }
-  DPGATHER_HD static Pack load(const T* from) {
-#if defined(__CUDA_ARCH__)
-    return bit_cast<Pack>(*reinterpret_cast<const Vector16*>(from));
-#else
-    Pack pack;
-    std::memcpy(static_cast<void*>(&pack), from, sizeof pack);
-    return pack;
-#endif
-  }
-  DPGATHER_HD static void store(T* to, const Pack& pack) {
-#if defined(__CUDA_ARCH__)
-    *reinterpret_cast<Vector16*>(to) = bit_cast<Vector16>(pack);
-#else
-    std::memcpy(static_cast<void*>(to), &pack, sizeof pack);
-#endif
+    sum_sources<T>(
+        out + first, n, ranks, [&](int rank) { return sources[rank] + first; }, aligned, lane,
+        lanes);
   }
 };
 

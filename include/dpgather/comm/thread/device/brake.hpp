@@ -5,21 +5,11 @@
 #include <cstdint>
 #include <thread>
 
-#include <dpgather/core/config.hpp>
 #include <dpgather/core/cuda/memory.hpp>
 #include <dpgather/core/cuda/own_stream.hpp>
+#include <dpgather/core/stop_word.hpp>
 
 namespace dpgather::detail {
-
-/// For bodies of captured calls. Null: never.
-DPGATHER_HD inline bool stopped(const std::uint32_t* word) {
-  if (word == nullptr) return false;
-#if defined(__CUDA_ARCH__)
-  return *static_cast<const volatile std::uint32_t*>(word) != 0;
-#else
-  return __atomic_load_n(word, __ATOMIC_RELAXED) != 0;
-#endif
-}
 
 /// A word in the memory of a rank's device, where every kernel of a captured call looks first, and a
 /// stream to write it past those that wait.

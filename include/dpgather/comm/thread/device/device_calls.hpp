@@ -40,9 +40,11 @@ class DeviceCalls {
   }
 
  private:
-  [[nodiscard]] static bool moves_data(const ThreadCall& call) { return call.signature.count > 0; }
+  [[nodiscard]] static bool orders_streams(const ThreadCall& call) {
+    return call.signature.count > 0 || call.signature.op == Collective::barrier;
+  }
   [[nodiscard]] static bool has_two_passes(const ThreadCall& call) {
-    return call.signature.op == Collective::all_reduce && moves_data(call);
+    return call.signature.op == Collective::all_reduce && call.signature.count > 0;
   }
   [[nodiscard]] bool any(bool (*of)(const ThreadCall&)) const {
     return std::any_of(rank_.base.pending.begin(), rank_.base.pending.end(), of);
@@ -132,7 +134,7 @@ class DeviceCalls {
   DeviceRank& rank_;
   ThreadHub& hub_;
   std::uint64_t moved_ = 0;
-  const bool exchanges_ = rank_.size() > 1 && any(moves_data);
+  const bool exchanges_ = rank_.size() > 1 && any(orders_streams);
   const bool two_passes_ = any(has_two_passes);
 };
 

@@ -60,6 +60,10 @@ struct DeviceRank final : CaptureListener {
     return *seats[static_cast<std::size_t>(peer % size())];
   }
   [[nodiscard]] int size() const { return base.hub->size(); }
+  /// Null where there is nobody else.
+  [[nodiscard]] const std::uint32_t* stop_word() const {
+    return size() > 1 ? seats[0]->pool->stop_word(base.rank) : nullptr;
+  }
 
   /// Some streams may wait for a rank that will not come.
   void free_waits() const {

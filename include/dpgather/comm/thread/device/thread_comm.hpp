@@ -120,6 +120,15 @@ class ThreadComm<DeviceMemory, Checks> {
     issue_v<T>(Collective::reduce_scatter_v, send, recv, counts, offsets, stream);
   }
 
+  /// See PeerCommunicator.
+  void barrier(CudaStream stream) {
+    queue<float>({.signature = {.op = Collective::barrier}}, stream);
+  }
+  [[nodiscard]] const std::uint32_t* stop_word() const { return state_->stop_word(); }
+  void note_moved(std::int64_t elements) {
+    state_->base.moved += static_cast<std::uint64_t>(elements);
+  }
+
   /// All calls made by `f`, on one stream, meet in one rendezvous.
   template <std::invocable F>
   void group(F&& f) {
@@ -188,6 +197,6 @@ class ThreadComm<DeviceMemory, Checks> {
   std::unique_ptr<detail::DeviceRank> state_;
 };
 
-static_assert(Communicator<ThreadComm<DeviceMemory>>);
+static_assert(PeerCommunicator<ThreadComm<DeviceMemory>>);
 
 }  // namespace dpgather

@@ -1,0 +1,80 @@
+// Where the ranks' buffers lie, for element work that stores into them and reads from them.
+#pragma once
+
+#include <cstdint>
+
+#include <dpgather/comm/communicator.hpp>
+#include <dpgather/core/launch.hpp>
+#include <dpgather/core/memory.hpp>
+#include <dpgather/exchange/device_counts.hpp>
+
+namespace dpgather::detail {
+
+/// One buffer of every rank, in rank order. Addresses are read when the work runs.
+template <class T>
+struct Peers {
+  const std::int64_t* addresses = nullptr;  ///< [ranks]
+  int ranks = 0;
+  int rank = 0;
+  const std::uint32_t* stop = nullptr;  ///< element work does nothing once it is set
+
+  [[nodiscard]] DPGATHER_HD T* buffer(int of) const {
+    T* const data = reinterpret_cast<T*>(static_cast<std::uintptr_t>(addresses[of]));
+#if defined(__CUDA_ARCH__)
+    __builtin_assume(__isGlobal(data));  // which a pointer read from memory does not show
+#endif
+    return data;
+  }
+};
+
+/// Collective: every rank gives its own buffer, which lives as long as any rank's table is used.
+template <Element T, PeerCommunicator Comm>
+class PeerTable {
+ public:
+  PeerTable(Comm& comm, T* own) : comm_(comm), addresses_(comm.size()) {
+    const typename Comm::memory_type::stream_type stream{};
+    WriteWords word{};
+    word.values[0] = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(own));
+    word.to = addresses_.data() + comm.rank();
+    word.count = 1;
+    launch(stream, "own_address", 1, word);
+    comm.all_gather(static_cast<const std::int64_t*>(word.to), addresses_.data(), 1, stream);
+    if constexpr (requires { comm.synchronize(stream); })
+      comm.synchronize(stream);
+    else
+      stream.synchronize();
+  }
+  [[nodiscard]] Peers<T> view() const {
+    return {addresses_.data(), comm_.size(), comm_.rank(), comm_.stop_word()};
+  }
+
+ private:
+  Comm& comm_;
+  Buffer<std::int64_t, typename Comm::memory_type> addresses_;
+};
+
+/// The buffers of a gather that peers reach.
+template <class T>
+struct GatherPeers {
+  Peers<T> global;
+  Peers<T> partial;
+};
+
+/// Both tables, if the gather's mode may store into peers' buffers; else nothing.
+template <Element T, class Comm, bool Used>
+class PeerTables {
+ public:
+  PeerTables(Comm& comm, T* global, T* partial) : global_(comm, global), partial_(comm, partial) {}
+  [[nodiscard]] GatherPeers<T> view() const { return {global_.view(), partial_.view()}; }
+
+ private:
+  PeerTable<T, Comm> global_, partial_;
+};
+template <Element T, class Comm>
+class PeerTables<T, Comm, false> {
+ public:
+  PeerTables(Comm&, T*, T*) {}
+  [[nodiscard]] GatherPeers<T> view() const { return {}; }
+};
+
+}  // namespace dpgather::detail
