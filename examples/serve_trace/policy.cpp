@@ -86,16 +86,16 @@ EagerReason Planner::graph_shape(dpgather::Counts counts, dpgather::Forward forw
   });
   if (plan_.valid_rows == 0) return EagerReason::no_rows;
   if (!transport) return EagerReason::mode_not_capturable;
-  const auto local = sizes_.fit(dpgather::max(plan_.lens));
-  if (!local) return EagerReason::too_large;
-  key = {.local_len = *local,
-         .global_len = *local * plan_.blocks(),
+  const auto pair = sizes_.fit_pair(dpgather::max(plan_.lens), dpgather::sum(plan_.lens));
+  if (!pair) return EagerReason::too_large;
+  key = {.local_len = pair->local,
+         .global_len = pair->local * plan_.blocks(),
          .transport = *transport,
          .forward = forward,
          .width = 1,
          .is_static = true};
   if (len_mode(*transport) == LenMode::sum_len)
-    key.global_len = std::min(key.global_len, sizes_.fit_sum(dpgather::sum(plan_.lens)));
+    key.global_len = std::min(key.global_len, pair->global);
   return EagerReason::none;
 }
 

@@ -10,3 +10,4 @@
 #include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/graph_cache.hpp>
 #include <dpgather/padded_batch.hpp>
+#include <dpgather/plan/shape_sizes.hpp>

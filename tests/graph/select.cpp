@@ -5,6 +5,7 @@
 
 #include <dpgather/graph/select.hpp>
 #include <dpgather/plan/capture_sizes.hpp>
+#include <dpgather/plan/shape_sizes.hpp>
 
 using namespace dpgather;
 
@@ -83,6 +84,47 @@ TEST_CASE("the shapes to capture before serving are those that serving selects")
           select({requests * width, 0}, Transport::max_len, forward, width, {.attn_tp = 2});
       CHECK(std::find(shapes.begin(), shapes.end(), chosen.shape) != shapes.end());
     }
+  }
+}
+
+TEST_CASE(
+    "under SUM_LEN a list of pairs gives its cheapest, under MAX_LEN its smallest local size") {
+  const ShapeSizes list({{4, 20}, {8, 16}, {16, 64}}, {.ranks = 4});
+  const auto chosen = [&list](const std::vector<std::int64_t>& counts, Transport transport) {
+    return select_shape({.layout = {.dp = 4}, .counts = counts, .forward = Forward::decode}, 0,
+                        true, transport, list);
+  };
+  const auto lens = [&](const std::vector<std::int64_t>& counts, Transport transport) {
+    const ShapeKey shape = chosen(counts, transport).shape;
+    return SizePair{shape.local_len, shape.global_len};
+  };
+  CHECK(lens({4, 4, 4, 4}, Transport::sum_len_all_reduce) == SizePair{4, 16});  // 20 cut to 4 * 4
+  CHECK(lens({7, 4, 2, 0}, Transport::sum_len_all_reduce) == SizePair{8, 16});
+  CHECK(lens({7, 4, 4, 4}, Transport::sum_len_all_reduce) == SizePair{16, 64});
+  CHECK(lens({7, 4, 4, 4}, Transport::max_len) == SizePair{8, 32});
+  CHECK(chosen({17, 0, 0, 0}, Transport::sum_len_all_reduce).reason == EagerReason::too_large);
+  CHECK(chosen({17, 0, 0, 0}, Transport::max_len).reason == EagerReason::too_large);
+}
+
+TEST_CASE("the pairs to capture before serving are those that serving selects") {
+  const ShapeSizes list({{3, 5}, {4, 7}, {9, 18}}, {.ranks = 2});
+  const DpLayout layout{.dp = 2, .attn_tp = 2};
+  for (const int width : {1, 3}) {
+    const auto forward = width == 1 ? Forward::decode : Forward::target_verify;
+    const auto shapes = sum_len_shapes(list, layout, Transport::sum_len_all_reduce, forward, width);
+    CHECK(shapes.size() == list.pairs().size());
+    for (std::int64_t a = 1; a <= 9; ++a)
+      for (std::int64_t b = 0; b <= a; ++b) {
+        const std::vector<std::int64_t> counts{a * width, b * width};
+        const auto chosen =
+            select_shape({.layout = layout, .counts = counts, .forward = forward, .width = width},
+                         a, true, Transport::sum_len_all_reduce, list);
+        // Ranks' rows are rounded up to what attention TP can slice: at most 18 + 2 in all.
+        if (chosen.reason == EagerReason::none)
+          REQUIRE(std::find(shapes.begin(), shapes.end(), chosen.shape) != shapes.end());
+        else
+          REQUIRE(a == 9);
+      }
   }
 }
 

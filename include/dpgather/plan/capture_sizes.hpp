@@ -13,6 +13,7 @@
 #include <dpgather/core/hash.hpp>
 #include <dpgather/plan/counts.hpp>
 #include <dpgather/plan/rounding.hpp>
+#include <dpgather/plan/size_policy.hpp>
 
 namespace dpgather {
 
@@ -59,6 +60,12 @@ class CaptureSizes {
   [[nodiscard]] std::int64_t fit_sum(std::int64_t n) const {
     return fit(n).value_or(round_up(n, n <= 496 ? 16 : 32));
   }
+  /// Each axis by itself; none if the longest rank has too many.
+  [[nodiscard]] std::optional<SizePair> fit_pair(std::int64_t longest, std::int64_t fullest) const {
+    const auto local = fit(longest);
+    if (!local) return std::nullopt;
+    return SizePair{*local, fit_sum(fullest)};
+  }
   [[nodiscard]] std::int64_t operator()(std::int64_t len) const { return fit(len).value_or(len); }
   [[nodiscard]] std::int64_t largest() const { return sizes_.back(); }
   [[nodiscard]] std::span<const std::int64_t> values() const { return sizes_; }
@@ -72,6 +79,6 @@ class CaptureSizes {
   std::vector<std::int64_t> sizes_;
 };
 
-static_assert(RoundingPolicy<CaptureSizes>);
+static_assert(RoundingPolicy<CaptureSizes> && SizePolicy<CaptureSizes>);
 
 }  // namespace dpgather
