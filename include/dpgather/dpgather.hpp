@@ -11,3 +11,4 @@
 #include <dpgather/graph_cache.hpp>
 #include <dpgather/padded_batch.hpp>
 #include <dpgather/plan/shape_sizes.hpp>
+#include <dpgather/tune/load_histogram.hpp>

@@ -14,7 +14,8 @@ MAY_INCLUDE = {
     "pad": {"core", "plan", "comm"},
     "exchange": {"core", "plan", "comm"},
     "trim": {"core", "plan", "comm"},
-    "graph": {"core", "plan", "comm"},
+    "tune": {"core", "plan"},
+    "graph": {"core", "plan", "comm", "tune"},
 }
 UMBRELLA = "dpgather/dpgather.hpp"
 MAX_LINES = 250

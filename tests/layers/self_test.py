@@ -50,6 +50,7 @@ class CheckLayers(unittest.TestCase):
     def test_a_neighbour_layer_is_found(self):
         self.finds("layer 'plan' includes 'comm'", {"plan/x.hpp": ["dpgather/comm/communicator.hpp"]})
         self.finds("layer 'comm' includes 'plan'", {"comm/thread/hub.hpp": ["dpgather/plan/plan.hpp"]})
+        self.finds("layer 'tune' includes 'graph'", {"tune/x.hpp": ["dpgather/graph/y.hpp"], "graph/y.hpp": []})
         self.finds("layer 'pad' includes 'agree'", {"pad/pad.hpp": ["dpgather/agree/step.hpp"]})
 
     def test_an_unknown_folder_is_found(self):
