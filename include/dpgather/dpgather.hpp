@@ -12,3 +12,4 @@
 #include <dpgather/padded_batch.hpp>
 #include <dpgather/plan/shape_sizes.hpp>
 #include <dpgather/tune/load_histogram.hpp>
+#include <dpgather/tune/size_tuner.hpp>
