@@ -6,11 +6,11 @@
 
 namespace serve_trace {
 
-Figures dry_run(const Options& options, const Trace& trace, const OnStep& on_step) {
+void replay_all(const Options& options, const Trace& trace,
+                const std::function<void(const StepFacts&)>& see) {
   std::vector<RankReplay> ranks;
   for (int rank = 0; rank < options.ranks; ++rank) ranks.emplace_back(trace, options, rank);
   std::vector<std::int64_t> counts(ranks.size());
-  Accounting accounting(options);
   for (std::int64_t step = 0; options.steps == 0 || step < options.steps; ++step) {
     StepFacts facts{.counts = counts};
     for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
@@ -21,10 +21,17 @@ Figures dry_run(const Options& options, const Trace& trace, const OnStep& on_ste
     }
     facts.admitted = ranks.front().admitted();
     facts.live = ranks.front().live();
-    if (!facts.live && dpgather::sum(counts) == 0) break;
-    accounting.add(facts);
-    if (on_step) on_step(step + 1, accounting.figures().rows);
+    if (!facts.live && dpgather::sum(counts) == 0) return;
+    see(facts);
   }
+}
+
+Figures dry_run(const Options& options, const Trace& trace, const OnStep& on_step) {
+  Accounting accounting(options);
+  replay_all(options, trace, [&](const StepFacts& facts) {
+    accounting.add(facts);
+    if (on_step) on_step(accounting.figures().steps, accounting.figures().rows);
+  });
   return accounting.figures();
 }
 

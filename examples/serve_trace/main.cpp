@@ -19,12 +19,6 @@ namespace {
 
 constexpr int failed = 1, bad_input = 2;
 
-Trace traffic(const Options& options) {
-  if (!options.trace.empty()) return read_trace(options.trace);
-  return synthetic_trace(
-      {.seed = options.seed, .requests = options.requests, .rate = options.rate});
-}
-
 Figures serve(const Options& options, const Trace& trace, const Hooks& hooks) {
   switch (options.comm) {
     case CommChoice::mpi:

@@ -51,4 +51,10 @@ Trace synthetic_trace(const SyntheticTraffic& traffic) {
   return trace;
 }
 
+Trace traffic(const Options& options) {
+  if (!options.trace.empty()) return read_trace(options.trace);
+  return synthetic_trace(
+      {.seed = options.seed, .requests = options.requests, .rate = options.rate});
+}
+
 }  // namespace serve_trace

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "options.hpp"
 #include "trace.hpp"
 
 namespace serve_trace {
@@ -19,5 +20,8 @@ struct SyntheticTraffic {
 
 /// Poisson arrivals, log-normal lengths. A seed gives the same traffic with every standard library.
 [[nodiscard]] Trace synthetic_trace(const SyntheticTraffic& traffic);
+
+/// The trace that `options` names, or synthetic traffic.
+[[nodiscard]] Trace traffic(const Options& options);
 
 }  // namespace serve_trace

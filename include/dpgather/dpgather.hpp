@@ -10,6 +10,5 @@
 #include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/graph_cache.hpp>
 #include <dpgather/padded_batch.hpp>
-#include <dpgather/plan/shape_sizes.hpp>
-#include <dpgather/tune/load_histogram.hpp>
 #include <dpgather/tune/size_tuner.hpp>
+#include <dpgather/tune/spread.hpp>

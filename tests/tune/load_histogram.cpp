@@ -129,6 +129,15 @@ TEST_CASE("the axis that costs less per row gets coarser first") {
         std::vector<LoadEntry>{{{10, 112}, 13 * one}, {{10, 128}, 16 * one}, {{10, 144}, 3 * one}});
 }
 
+TEST_CASE("where attention rows cost nothing both axes get coarser all the same") {
+  LoadHistogram histogram({.cost = {.ranks = 8, .attention_percent = 0}, .capacity = 1});
+  histogram.add(1, 1);
+  histogram.add(900, 7200);
+  REQUIRE(histogram.entries().size() == 1);
+  CHECK(histogram.entries()[0].step.holds({900, 7200}));
+  CHECK(histogram.entries()[0].weight == 2 * one);
+}
+
 TEST_CASE("decay rounds down, drops what is gone, and lets units get finer again") {
   LoadHistogram histogram({.cost = {.ranks = 1}, .capacity = 2});
   histogram.add(1, 1, 9);

@@ -133,11 +133,10 @@ class LoadHistogram {
   }
   /// Units depend on the level alone, so that two histograms at one level have the same.
   void set_level(int level) {
+    const ShapeCost cost{options_.cost.ranks, std::max(options_.cost.attention_percent, 1)};
     unit_ = {1, 1};
-    for (level_ = 0; level_ < level; ++level_) {
-      const std::int64_t local_cost = std::max<std::int64_t>(options_.cost.of({unit_.local, 0}), 1);
-      (options_.cost.of({0, unit_.global}) <= local_cost ? unit_.global : unit_.local) *= 2;
-    }
+    for (level_ = 0; level_ < level; ++level_)
+      (cost.of({0, unit_.global}) <= cost.of({unit_.local, 0}) ? unit_.global : unit_.local) *= 2;
   }
   void coarsen() {
     set_level(level_ + 1);

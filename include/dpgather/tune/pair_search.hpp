@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,7 @@ class PairSet {
     assign();
   }
 
+  /// The fixed ones, then the others by global, then local size.
   [[nodiscard]] std::span<const SizePair> shapes() const { return shapes_; }
   [[nodiscard]] std::span<const std::int64_t> prices() const { return price_; }
   /// First shape that may be dropped.
@@ -52,6 +54,7 @@ class PairSet {
   /// costs.
   bool add_best(bool only_if_allowed) {
     const TuneGoal& goal = grid_->goal();
+    if (only_if_allowed && std::ssize(shapes_) >= goal.max_shapes) return false;
     const bool by_bytes = only_if_allowed && goal.byte_budget > 0;
     const std::int64_t room = by_bytes ? goal.byte_budget - bytes() : 0;
     SizePair best;
@@ -144,8 +147,7 @@ class PairSet {
 /// missed least; then 1 to 3 neighbours at a time make room for as many others, as long as that
 /// helps and `work` operations last. Deterministic.
 [[nodiscard]] inline PairSet improved(PairSet start, const LoadGrid& grid, std::int64_t work) {
-  while (!start.allowed() && start.drop_least()) {
-  }
+  while (!start.allowed() && start.drop_least()) continue;
   start.shrink();
   PairSet best = start;
   const std::int64_t step_work =
@@ -160,18 +162,21 @@ class PairSet {
   };
   for (bool again = true; again && work > 0;) {
     again = false;
-    for (PairSet trial = best; work > 0; trial = best) {
+    const auto may_add = [&] {
+      return work > 0 || std::ssize(best.shapes()) < grid.goal().max_shapes;
+    };
+    for (PairSet trial = best; may_add(); trial = best) {
       if (!trial.add_best(false)) break;
-      while (!trial.allowed() && trial.drop_least()) {
-      }
-      if (!better(trial, 1)) break;
+      while (!trial.allowed() && trial.drop_least()) continue;
+      if (better(trial, 1)) continue;
+      trial = best;  // what saves most may be too large for the budget
+      if (!trial.add_best(true) || !better(trial, 1)) break;
     }
     for (std::size_t several = 1; several <= 3 && !again; ++several)
       for (std::size_t s = best.fixed(); s + several <= best.shapes().size() && work > 0; ++s) {
         PairSet trial = best;
         trial.remove(s, several);
-        for (std::size_t i = 0; i < several && trial.add_best(true); ++i) {
-        }
+        while (trial.add_best(true)) continue;
         again = better(trial, several) || again;
       }
   }
