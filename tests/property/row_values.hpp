@@ -144,7 +144,9 @@ struct Ffn {
         continue;
       }
       using Wide = typename ElementTraits<T>::accumulate;
-      const int value = static_cast<int>(static_cast<double>(static_cast<Wide>(all(at, j))));
+      // After a fault a row may be anything, NaN too: still wrong, and no overflow.
+      const auto wide = static_cast<double>(static_cast<Wide>(all(at, j)));
+      const int value = wide > -1000 && wide < 1000 ? static_cast<int>(wide) : 1000;
       int factor = 0;
       for (int r = 0; r < world; ++r)
         if (!partial || r == rank) factor += weight(r, j);

@@ -85,14 +85,16 @@ inline std::vector<Step> random_program(support::Random& random, int ranks) {
   return steps;
 }
 
+inline Value wrap(std::int64_t sum) {
+  return static_cast<Value>(static_cast<std::uint32_t>(sum));
+}
 inline std::vector<Value> filling(int rank, int buffer, int salt) {
   std::vector<Value> values(static_cast<std::size_t>(capacity));
   for (std::size_t i = 0; i < values.size(); ++i)
-    values[i] = (rank * 1000003 + buffer * 10007 + salt * 101 + static_cast<Value>(i)) * 7919;
+    values[i] = wrap((std::int64_t{rank} * 1000003 + buffer * 10007 + salt * 101 +
+                      static_cast<std::int64_t>(i)) *
+                     7919);
   return values;
-}
-inline Value wrap(std::int64_t sum) {
-  return static_cast<Value>(static_cast<std::uint32_t>(sum));
 }
 
 /// Where a rank's own part is, if the buffer holds all parts.
