@@ -16,6 +16,15 @@ namespace tune_test {
 
 using namespace dpgather;
 
+/// How many cases are tried: fewer under sanitizers, where each takes ten times as long.
+constexpr int cases(int usual) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return usual / 10;
+#else
+  return usual;
+#endif
+}
+
 inline std::int64_t weight(const std::vector<LoadEntry>& entries) {
   std::int64_t sum = 0;
   for (const LoadEntry& entry : entries) sum += entry.weight;

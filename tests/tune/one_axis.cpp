@@ -32,7 +32,7 @@ TEST_CASE("one axis: the sizes are the best there are") {
   const auto seed = support::seed("one axis", 4);
   support::Random random(seed);
   int impossible = 0;
-  for (int round = 0; round < 400; ++round) {
+  for (int round = 0; round < cases(400); ++round) {
     TuneGoal goal{.cost = {.ranks = static_cast<int>(random.between(1, 4)),
                            .attention_percent = static_cast<int>(random.between(0, 100))},
                   .largest = 0,
@@ -79,7 +79,7 @@ TEST_CASE("one axis, graphs of unequal bytes: within the budget, and never below
   support::Random random(seed);
   double worst = 1, sum = 0;
   int solved = 0, optimal = 0;
-  for (int round = 0; round < 400; ++round) {
+  for (int round = 0; round < cases(400); ++round) {
     TuneGoal goal{.cost = {.ranks = 2},
                   .largest = random.between(1, 10),
                   .max_shapes = static_cast<int>(random.between(1, 8)),

@@ -46,7 +46,7 @@ TEST_CASE("two axes: within the limits, above the bound, and close to the best t
   support::Random random(seed);
   double worst[2] = {1, 1}, sum[2] = {}, bound_sum[2] = {};  // without and with a byte budget
   int solved = 0, count[2] = {}, optimal[2] = {};
-  while (solved < 400) {
+  while (solved < cases(400)) {
     TuneGoal goal{.cost = {.ranks = static_cast<int>(random.between(2, 4)),
                            .attention_percent = static_cast<int>(random.between(0, 100))},
                   .largest = 0,
@@ -104,7 +104,7 @@ TEST_CASE("two axes: within the limits, above the bound, and close to the best t
 TEST_CASE("two axes: a padding bound holds for steps that were never seen") {
   const auto seed = support::seed("two axes padding", 8);
   support::Random random(seed);
-  for (int round = 0; round < 150; ++round) {
+  for (int round = 0; round < cases(150); ++round) {
     TuneGoal goal{
         .cost = {.ranks = static_cast<int>(random.between(1, 8))},
         .largest = 0,
