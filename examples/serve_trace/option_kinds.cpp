@@ -76,6 +76,18 @@ std::vector<CLI::Option*> add_traffic_options(CLI::App& app, Options& options) {
   return added;
 }
 
+bool parse(CLI::App& app, int argc, const char* const* argv, std::string& help) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    help = app.help();
+    return false;
+  } catch (const CLI::ParseError& error) {
+    throw BadInput(error.what());
+  }
+  return true;
+}
+
 void check_writable(std::string_view option, const std::string& path) {
   if (path.empty()) return;
   errno = 0;

@@ -44,6 +44,9 @@ CLI::Option* add_choice(CLI::App& app, const std::string& option, Enum& value,
 /// the options it added.
 std::vector<CLI::Option*> add_traffic_options(CLI::App& app, Options& options);
 
+/// False if help was asked for, which is then in `help`. Throws BadInput.
+[[nodiscard]] bool parse(CLI::App& app, int argc, const char* const* argv, std::string& help);
+
 /// A file that cannot be written is found now and not after an hour of serving; its present content
 /// stays until then. Throws BadInput.
 void check_writable(std::string_view option, const std::string& path);

@@ -78,14 +78,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, std::str
                  "once");
   app.add_flag("--dry-run", options.dry_run, "plan only: no data moves, nothing is checked");
   app.add_option("--json", options.json, "write the figures to this file");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    help = app.help();
-    return std::nullopt;
-  } catch (const CLI::ParseError& error) {
-    throw BadInput(error.what());
-  }
+  if (!parse(app, argc, argv, help)) return std::nullopt;
   check_together(options, schedule->count() > 0);
   check_writable("--json", options.json);
   return options;

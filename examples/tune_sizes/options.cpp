@@ -13,6 +13,7 @@ namespace {
 using serve_trace::add_choice;
 using serve_trace::check_writable;
 using serve_trace::max_world;
+using serve_trace::parse;
 using serve_trace::positive_real;
 using serve_trace::whole;
 
@@ -84,14 +85,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, std::str
   number("--global-bytes", options.bytes.per_global, 0, most, "... for each of its global size");
   app.add_option("--json", options.json, "write shapes and figures to this file");
   app.add_option("--plot", options.plot, "draw steps and shapes into this PNG, by gnuplot");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    help = app.help();
-    return std::nullopt;
-  } catch (const CLI::ParseError& error) {
-    throw BadInput(error.what());
-  }
+  if (!parse(app, argc, argv, help)) return std::nullopt;
   for (const CLI::Option* option : traffic)
     if (histogram->count() > 0 && option->count() > 0)
       throw BadInput(option->get_name() + " is of traffic, and --histogram is in place of that");

@@ -9,19 +9,13 @@
 #include <dpgather/dpgather.hpp>
 
 #include "property/layers.hpp"
+#include "support/sanitized.hpp"
 #include "support/seed.hpp"
 
 namespace {
 
 using namespace test;
 using Peer = Layers<SumLen<PeerStore>, float, ThreadComm<>, HostGraphs>;
-
-constexpr bool sanitized =
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    true;
-#else
-    false;
-#endif
 
 /// `steps` steps on one capture, counts changing.
 void replay(const DpLayout& layout, int steps, int gathers, std::uint64_t seed) {
@@ -41,7 +35,7 @@ void replay(const DpLayout& layout, int steps, int gathers, std::uint64_t seed) 
 }  // namespace
 
 TEST_CASE("one capture serves 100,000 steps whose counts change") {
-  replay({.dp = 2}, sanitized ? 10000 : 100000, 1, support::seed("peer_store replays", 5));
+  replay({.dp = 2}, support::sanitized ? 10000 : 100000, 1, support::seed("peer_store replays", 5));
 }
 
 TEST_CASE("odd and even numbers of gathers a step, ways back or none, at any number of ranks") {

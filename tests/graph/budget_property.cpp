@@ -17,6 +17,7 @@
 #include <dpgather/graph_cache.hpp>
 
 #include "support/ranks.hpp"
+#include "support/sanitized.hpp"
 #include "support/seed.hpp"
 
 using namespace dpgather;
@@ -433,11 +434,7 @@ void run(test::Rank& rank, const Story& story, Eviction eviction, Tally& counts)
     Run<Eviction, true>(rank, story, eviction)(counts);
 }
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr int stories = 250;  // of each number of ranks
-#else
-constexpr int stories = 2500;
-#endif
+constexpr int stories = support::sanitized ? 250 : 2500;  // of each number of ranks
 
 }  // namespace
 

@@ -11,6 +11,7 @@
 #include "sim/launch.hpp"
 #include "sim/world.hpp"
 #include "support/device_ranks.hpp"
+#include "support/sanitized.hpp"
 #include "support/seed.hpp"
 #include "support/transfer_cuda.hpp"
 
@@ -19,17 +20,10 @@ namespace {
 using namespace test;
 using Threads = ThreadComm<DeviceMemory>;
 
-constexpr bool sanitized =
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    true;
-#else
-    false;
-#endif
-
 /// How many schedules are tried: DPGATHER_SIM_SEEDS, for a soak, or what fits into a test run.
 int seeds(int usual) {
   const char* const given = std::getenv("DPGATHER_SIM_SEEDS");
-  if (given == nullptr) return sanitized ? usual / 50 + 1 : usual;
+  if (given == nullptr) return support::sanitized ? usual / 50 + 1 : usual;
   const int value = std::atoi(given);
   REQUIRE_MESSAGE(value >= 1, "DPGATHER_SIM_SEEDS is \"", given, "\", must be a number from 1");
   return value;

@@ -1,11 +1,13 @@
 // Runs a command line and collects what it says.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
 
+#include <doctest/doctest.h>
 #include <sys/wait.h>
 
 namespace serve_trace {
@@ -29,6 +31,17 @@ inline Outcome run_command(const std::string& command) {
   const int status = pclose(pipe);
   outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   return outcome;
+}
+
+/// What `program` must do with bad input: end with exit code 2 after one line, of its own, that says
+/// `says`.
+inline void check_refused(const Outcome& outcome, const std::string& program,
+                          const std::string& says) {
+  CAPTURE(outcome.output);
+  CHECK(outcome.exit_code == 2);
+  CHECK(outcome.says(says));
+  CHECK(outcome.output.rfind(program + ": ", 0) == 0);
+  CHECK(std::count(outcome.output.begin(), outcome.output.end(), '\n') == 1);
 }
 
 /// A variable that the build sets.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 #include <string>
 
@@ -23,6 +24,11 @@ class Folder {
 
   [[nodiscard]] bool empty() const { return std::filesystem::is_empty(path_); }
   [[nodiscard]] std::string file(const std::string& name) const { return path_ / name; }
+  /// A file that holds `text`; its path.
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(file(name)) << text;
+    return file(name);
+  }
 
  private:
   std::filesystem::path path_;

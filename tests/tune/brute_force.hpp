@@ -10,6 +10,7 @@
 
 #include <dpgather/tune/size_tuner.hpp>
 
+#include "support/sanitized.hpp"
 #include "support/seed.hpp"
 
 namespace tune_test {
@@ -18,11 +19,7 @@ using namespace dpgather;
 
 /// How many cases are tried: fewer under sanitizers, where each takes ten times as long.
 constexpr int cases(int usual) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  return usual / 10;
-#else
-  return usual;
-#endif
+  return support::sanitized ? usual / 10 : usual;
 }
 
 inline std::int64_t weight(const std::vector<LoadEntry>& entries) {
