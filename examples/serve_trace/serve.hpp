@@ -1,7 +1,7 @@
 // Starts the serving loop on all ranks: the step from --mode and --comm to types.
 #pragma once
 
-#include <dpgather/exchange/modes.hpp>
+#include <dpgather/exchange/auto_mode.hpp>
 
 #include "figures.hpp"
 #include "hooks.hpp"
@@ -40,7 +40,7 @@ decltype(auto) with_mode(const Options& options, const F& f) {
     case ModeChoice::auto_rule:
       break;
   }
-  return f(dpgather::Auto<dpgather::VolumeRule>{options.volume_rule()});
+  return f(dpgather::Auto<dpgather::VolumeRule>{options.volume_rule(), false});
 }
 
 }  // namespace serve_trace

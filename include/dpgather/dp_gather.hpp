@@ -10,14 +10,14 @@
 #include <dpgather/comm/communicator.hpp>
 #include <dpgather/comm/thread/thread_comm.hpp>
 #include <dpgather/core/range.hpp>
+#include <dpgather/exchange/auto_mode.hpp>
 #include <dpgather/exchange/context.hpp>
 #include <dpgather/exchange/dispatch.hpp>
 #include <dpgather/exchange/gather_config.hpp>
+#include <dpgather/exchange/gather_parts.hpp>
 #include <dpgather/exchange/modes.hpp>
 #include <dpgather/exchange/moved_counter.hpp>
-#include <dpgather/exchange/peer_table.hpp>
 #include <dpgather/exchange/reduction_check.hpp>
-#include <dpgather/exchange/shared_buffer.hpp>
 #include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/plan/plan.hpp>
 
@@ -45,18 +45,12 @@ class DpGather {
         config_(config.settled(rounding, ffn.rank(), ffn.size())),
         mode_(std::move(mode)),
         rounding_(std::move(rounding)),
-        tp_(ffn.rank() % config.layout.attn_tp),
         counts_(config.layout.group_dp(), ffn.rank() / config.layout.attn_tp),
         reduction_check_(ffn.size(), Comm::checks >= CheckLevel::communicating),
-        global_(ffn, config_.max_global_rows * config.hidden),
-        partial_(ffn, config_.max_global_rows * config.hidden),
-        staging_(ffn, config_.max_local_rows * config.hidden),
-        peers_(ffn, global_.data(), partial_.data()),
-        ragged_(static_cast<std::size_t>(ffn.size())),
-        ragged_attn_(static_cast<std::size_t>(config.layout.attn_tp)),
+        parts_(ffn, config_),
         lifeline_(concat("DpGather of rank ", ffn.rank())) {
-    if (config.layout.attn_tp > 1)
-      attn_.emplace(ffn.split(ffn.rank() / config.layout.attn_tp, ffn.rank()));
+    if constexpr (!Mode::may_use(Transport::max_len) && stores_to_peers)
+      parts_.check_transport(Transport::sum_len_peer_store, where("DpGather"));
   }
   DpGather(const DpGather&) = delete;
   DpGather& operator=(const DpGather&) = delete;
@@ -69,10 +63,7 @@ class DpGather {
   /// The transport a captured step would take, if any; the same on all ranks of the world, because
   /// it is judged on all DP ranks at once.
   [[nodiscard]] std::optional<Transport> static_transport(const Step& step) {
-    PlanInput input = step.plan_input(config_.axis, config_.phase);
-    input.layout.ffn_dp = 0;
-    detail::load_group(input, step.rank(), scratch_);
-    return mode_.choose({scratch_.lens, is_prefill(input.forward)}, true);
+    return choose_static(step).transport;
   }
 
   /// Starts a step: before any captured part, on the stream that will run it. Writes the counts to
@@ -80,19 +71,19 @@ class DpGather {
   /// changed, if the step does not fit the shape or the buffers.
   const Plan& begin_step(const Step& step, const ShapeKey& shape, stream_type stream) {
     const detail::Range range("dpgather begin_step");
+    const Choice choice = shape.is_static ? choose_static(step) : plan_exact(step, scratch_);
     if (shape.is_static)
       make_static_plan(step.plan_input(config_.axis, config_.phase), step.rank(), shape, scratch_);
-    else
-      plan_exact(step, scratch_);
     const ErrorContext where{step.rank(), step.index(), "begin_step"};
     require(scratch_.shape == shape, where, "shape is ", shape, ", the step's is ", scratch_.shape);
     config_.check_plan(scratch_, where);
+    parts_.check_transport(shape.transport, where);
     counts_.write(scratch_, stream);
+    choices_.add(choice.transport == shape.transport ? choice.reason : ChoiceReason::given);
     std::swap(plan_, scratch_);
     step_ = step.index();
     lifeline_.set_step(step_);
-    ffn_.set_step(step_);
-    if (attn_) attn_->set_step(step_);
+    parts_.set_step(step_);
     if (config_.clean_slots && shape.transport == Transport::max_len)
       launch(stream, "clean_slot", shape.local_len,
              detail::SelectOwnRow<T>{slot(shape), slot(shape), 0, shape.local_len, counts_.view()});
@@ -109,7 +100,7 @@ class DpGather {
   /// Where the FFN may leave its partial sums, `[global_len, H]`.
   [[nodiscard]] Rows<T> partial_slot(const ShapeKey& shape) {
     check_shape(shape, "partial_slot", false);
-    return {partial_.data(), shape.global_len, config_.hidden};
+    return {parts_.partial(), shape.global_len, config_.hidden};
   }
 
   /// Rows of all ranks of the FFN group, `[global_len, H]`; block d starts at
@@ -125,7 +116,7 @@ class DpGather {
       moved_.count(ffn_, stream, &RowsMoved::out,
                    [&] { transport.gather(context(), shape, local, kind, stream); });
     });
-    return {global_.data(), shape.global_len, config_.hidden};
+    return {parts_.global(), shape.global_len, config_.hidden};
   }
 
   /// The FFN left partial sums on every rank: adds them and hands every rank its own rows.
@@ -165,6 +156,8 @@ class DpGather {
     reduction_check_.raise(ffn_.size(), where("status"));
   }
   [[nodiscard]] const Plan& plan() const { return plan_; }
+  /// Steps by the reason of their transport, the same on all ranks of the FFN group.
+  [[nodiscard]] const ChoiceCounts& choices() const { return choices_; }
   [[nodiscard]] RowsMoved moved() const { return moved_.moved(); }
   [[nodiscard]] const GatherConfig& config() const { return config_; }
   [[nodiscard]] const Lifeline& lifeline() const { return lifeline_; }
@@ -184,11 +177,24 @@ class DpGather {
     return {ffn_.rank(), step_, operation};
   }
 
-  void plan_exact(const Step& step, Plan& plan) const {
-    make_plan(
-        step.plan_input(config_.axis, config_.phase), step.rank(), rounding_,
-        [&](const StepLoad& load) { return *mode_.choose(load, false); }, plan);
+  [[nodiscard]] Allowed allowed(bool captured) const {
+    return {.captured = captured, .peers = parts_.peers_in_reach()};
+  }
+  [[nodiscard]] Choice choose_static(const Step& step) {
+    PlanInput input = step.plan_input(config_.axis, config_.phase);
+    input.layout.ffn_dp = 0;
+    detail::load_group(input, step.rank(), scratch_);
+    return mode_.choose({scratch_.lens, is_prefill(input.forward)}, allowed(true));
+  }
+  Choice plan_exact(const Step& step, Plan& plan) const {
+    Choice choice;
+    const auto choose = [&](const StepLoad& load) {
+      choice = mode_.choose(load, allowed(false));
+      return *choice.transport;
+    };
+    make_plan(step.plan_input(config_.axis, config_.phase), step.rank(), rounding_, choose, plan);
     plan.shape.step = step.index();
+    return choice;
   }
   void check_shape(const ShapeKey& shape, std::string_view operation, bool capturing) const {
     config_.check_shape(shape, plan_.shape, capturing, where(operation));
@@ -212,34 +218,18 @@ class DpGather {
   }
 
   [[nodiscard]] detail::ExchangeContext<T, Comm> context() {
-    return {ffn_,
-            attn_ ? &*attn_ : nullptr,
-            plan_,
-            counts_.view(),
-            config_.hidden,
-            tp_,
-            config_.layout.attn_tp,
-            global_.data(),
-            partial_.data(),
-            staging_.data(),
-            config_.clean_slots,
-            ragged_,
-            ragged_attn_,
-            peers_.view()};
+    return parts_.context(plan_, counts_.view());
   }
 
   Comm& ffn_;
   GatherConfig config_;
   Mode mode_;
   Rounding rounding_;
-  std::int64_t tp_;
   DeviceCounts<typename Comm::memory_type> counts_;
   detail::ReductionCheck<typename Comm::memory_type> reduction_check_;
-  std::optional<Comm> attn_;
-  detail::SharedBuffer<T, Comm> global_, partial_, staging_;
-  detail::PeerTables<T, Comm, stores_to_peers> peers_;
+  detail::GatherParts<T, Comm, stores_to_peers> parts_;
   Plan plan_, scratch_;
-  detail::RaggedSizes ragged_, ragged_attn_;
+  ChoiceCounts choices_;
   detail::MovedCounter moved_;
   std::int64_t step_ = -1;
   Lifeline lifeline_;

@@ -44,10 +44,10 @@ std::string error_of(F f) {
 /// One eager step of `counts`, begun.
 template <class Mode>
 struct Step1 {
-  Step1(test::Rank& r, std::vector<std::int64_t> c)
+  Step1(test::Rank& r, std::vector<std::int64_t> c, Mode mode = {})
       : rank(r),
         counts(std::move(c)),
-        gather(r.comm, {.layout = r.layout, .hidden = H, .max_local_rows = 64}) {
+        gather(r.comm, {.layout = r.layout, .hidden = H, .max_local_rows = 64}, mode) {
     begin();
   }
   void begin() {
@@ -124,7 +124,7 @@ TEST_CASE("a replicated input needs no reduction within attention TP") {
 TEST_CASE("a producer that writes into its slot finds its rows at their place: nothing is copied") {
   const auto in_place = [](auto mode) {
     test::on_ranks({.dp = 2}, [&](test::Rank& rank) {
-      Step1<decltype(mode)> s(rank, {3, 5});
+      Step1<decltype(mode)> s(rank, {3, 5}, mode);
       const auto slot = s.gather.slot(s.shape);
       const auto data = rows(rank.dp(), s.own());
       std::copy(data.begin(), data.end(), slot.data());
@@ -237,9 +237,8 @@ TEST_CASE("FFN groups exchange among themselves, each over its own communicator"
     const std::vector<std::int64_t> counts{4, 4, 9, 0};  // one group is balanced, the other is not
     const Step step = rank.agree(rows_of(counts[static_cast<std::size_t>(rank.dp())]));
     const ShapeKey shape = gather.exact_shape(step);
-    expect(
-        shape.transport == (rank.dp() < 2 ? Transport::max_len : Transport::sum_len_all_gather_v),
-        "each group decides for itself");
+    expect(shape.transport == (rank.dp() < 2 ? Transport::max_len : Transport::sum_len_peer_store),
+           "each group decides for itself");
     gather.begin_step(step, shape, HostStream{});
     const auto own = counts[static_cast<std::size_t>(rank.dp())];
     const auto data = rows(rank.dp(), own);
@@ -415,7 +414,7 @@ TEST_CASE("rounding pads MAX_LEN further, and the pads are zero") {
 TEST_CASE("an eager step allocates nothing once warm, in any mode") {
   const auto steady = [](auto mode) {
     test::on_ranks({.dp = 2, .attn_tp = 2}, [&](test::Rank& rank) {
-      Step1<decltype(mode)> s(rank, {3, 5});
+      Step1<decltype(mode)> s(rank, {3, 5}, mode);
       const auto data = rows(rank.dp(), s.own());
       std::vector<float> out(6 * H);
       const auto one = [&] {
@@ -439,4 +438,5 @@ TEST_CASE("an eager step allocates nothing once warm, in any mode") {
   steady(SumLen<AllReduce>{});
   steady(SumLen<AllGatherV>{});
   steady(Auto<>{});
+  steady(Auto<>{.peer_stores = false});
 }

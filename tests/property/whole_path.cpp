@@ -30,7 +30,7 @@ void named_mode(const SetUp& set_up, std::uint64_t choice) {
     case 4:
       return whole_path<SumLen<PeerStore>, float>(set_up);
     default:
-      return whole_path<Auto<VolumeRule>, float>(set_up, {VolumeRule::sglang_20406()});
+      return whole_path<Auto<VolumeRule>, float>(set_up, {VolumeRule::sglang_20406(), false});
   }
 }
 

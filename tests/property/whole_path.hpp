@@ -157,9 +157,9 @@ class WholePath {
 /// Takes its transport at run time, so that one instantiation a type covers all three.
 struct AnyMode {
   Transport transport = Transport::max_len;
-  [[nodiscard]] std::optional<Transport> choose(const StepLoad&, bool captured) const {
-    if (captured && !graph_safe(transport)) return std::nullopt;
-    return transport;
+  [[nodiscard]] Choice choose(const StepLoad&, const Allowed& allowed) const {
+    if (allowed.captured && !graph_safe(transport)) return {std::nullopt, ChoiceReason::fixed_mode};
+    return {transport, ChoiceReason::fixed_mode};
   }
   static constexpr bool may_use(Transport) { return true; }
   [[nodiscard]] std::uint64_t fingerprint() const { return static_cast<std::uint64_t>(transport); }

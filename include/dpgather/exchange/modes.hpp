@@ -1,12 +1,12 @@
-// Gather modes: which transport a step takes.
+// Gather modes: which transport a step takes. Those that know one; Auto is in auto_mode.hpp.
 #pragma once
 
 #include <concepts>
 #include <cstdint>
 #include <optional>
-#include <string_view>
 
 #include <dpgather/core/hash.hpp>
+#include <dpgather/exchange/choice.hpp>
 #include <dpgather/plan/rule.hpp>
 #include <dpgather/plan/shape_key.hpp>
 
@@ -15,8 +15,8 @@ namespace dpgather {
 /// A mode picks the transport from agreed facts alone, so that all ranks pick the same; nothing if
 /// a captured step cannot use it. `may_use` says at compile time which transports to build.
 template <class M>
-concept GatherMode = requires(const M& mode, const StepLoad& load, bool captured) {
-  { mode.choose(load, captured) } -> std::same_as<std::optional<Transport>>;
+concept GatherMode = requires(const M& mode, const StepLoad& load, const Allowed& allowed) {
+  { mode.choose(load, allowed) } -> std::same_as<Choice>;
   { M::may_use(Transport::max_len) } -> std::same_as<bool>;
   { mode.fingerprint() } -> std::same_as<std::uint64_t>;
 };
@@ -25,9 +25,9 @@ namespace detail {
 
 template <Transport Only>
 struct OneTransport {
-  [[nodiscard]] constexpr std::optional<Transport> choose(const StepLoad&, bool captured) const {
-    if (captured && !graph_safe(Only)) return std::nullopt;
-    return Only;
+  [[nodiscard]] constexpr Choice choose(const StepLoad&, const Allowed& allowed) const {
+    if (allowed.captured && !graph_safe(Only)) return {std::nullopt, ChoiceReason::fixed_mode};
+    return {Only, ChoiceReason::fixed_mode};
   }
   [[nodiscard]] static constexpr bool may_use(Transport transport) { return transport == Only; }
   [[nodiscard]] constexpr std::uint64_t fingerprint() const {
@@ -61,28 +61,7 @@ requires requires {
 }
 struct SumLen : detail::OneTransport<How::transport> {};
 
-/// Lets a rule choose between MAX_LEN and SUM_LEN each step. SUM_LEN goes by `Eager` when eager and
-/// by all-reduce in a captured step.
-template <LenRule Rule = VolumeRule, class Eager = AllGatherV>
-struct Auto {
-  Rule rule = {};
-
-  [[nodiscard]] constexpr std::optional<Transport> choose(const StepLoad& load,
-                                                          bool captured) const {
-    if (rule.choose(load) == LenMode::max_len) return Transport::max_len;
-    return captured ? Transport::sum_len_all_reduce : Eager::transport;
-  }
-  [[nodiscard]] static constexpr bool may_use(Transport transport) {
-    return transport == Transport::max_len || transport == Transport::sum_len_all_reduce ||
-           transport == Eager::transport;
-  }
-  [[nodiscard]] constexpr std::uint64_t fingerprint() const {
-    return Hash{}.add(rule.fingerprint()).add(Eager::transport).value();
-  }
-};
-
 static_assert(GatherMode<MaxLen> && GatherMode<SumLen<AllReduce>> &&
-              GatherMode<SumLen<AllGatherV>> && GatherMode<SumLen<PeerStore>> &&
-              GatherMode<Auto<>>);
+              GatherMode<SumLen<AllGatherV>> && GatherMode<SumLen<PeerStore>>);
 
 }  // namespace dpgather

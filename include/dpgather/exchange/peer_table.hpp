@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include <dpgather/comm/communicator.hpp>
 #include <dpgather/core/launch.hpp>
@@ -60,20 +61,30 @@ struct GatherPeers {
   Peers<T> partial;
 };
 
-/// Both tables, if the gather's mode may store into peers' buffers; else nothing.
+/// Both tables, if the gather's mode may store into peers' buffers and `comm` reaches them; else
+/// nothing.
 template <Element T, class Comm, bool Used>
 class PeerTables {
  public:
-  PeerTables(Comm& comm, T* global, T* partial) : global_(comm, global), partial_(comm, partial) {}
-  [[nodiscard]] GatherPeers<T> view() const { return {global_.view(), partial_.view()}; }
+  PeerTables(Comm& comm, T* global, T* partial) {
+    if (!comm.peers_in_reach()) return;
+    global_.emplace(comm, global);
+    partial_.emplace(comm, partial);
+  }
+  [[nodiscard]] bool in_reach() const { return global_.has_value(); }
+  [[nodiscard]] GatherPeers<T> view() const {
+    if (!in_reach()) return {};
+    return {global_->view(), partial_->view()};
+  }
 
  private:
-  PeerTable<T, Comm> global_, partial_;
+  std::optional<PeerTable<T, Comm>> global_, partial_;
 };
 template <Element T, class Comm>
 class PeerTables<T, Comm, false> {
  public:
   PeerTables(Comm&, T*, T*) {}
+  [[nodiscard]] bool in_reach() const { return false; }
   [[nodiscard]] GatherPeers<T> view() const { return {}; }
 };
 

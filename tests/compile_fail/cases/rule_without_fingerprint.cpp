@@ -1,5 +1,5 @@
 // message: LenRule
-#include <dpgather/exchange/modes.hpp>
+#include <dpgather/exchange/auto_mode.hpp>
 
 struct Sometimes {
   dpgather::LenMode choose(const dpgather::StepLoad&) const { return dpgather::LenMode::max_len; }

@@ -1,0 +1,56 @@
+// Auto: the one place that chooses among the transports that a step may use.
+#pragma once
+
+#include <cstdint>
+
+#include <dpgather/core/hash.hpp>
+#include <dpgather/exchange/choice.hpp>
+#include <dpgather/exchange/modes.hpp>
+#include <dpgather/plan/counts.hpp>
+#include <dpgather/plan/rule.hpp>
+
+namespace dpgather {
+
+/// Picks a transport each step. In this order:
+/// 1. Where ranks reach each other's memory: SumLen<PeerStore>, in graphs and outside, whatever the
+///    rule says; an eager step whose ranks have equally many rows goes by MAX_LEN if the rule says
+///    MAX_LEN, since there is no pad then and its slot needs no copy.
+/// 2. MAX_LEN if the rule says so.
+/// 3. SUM_LEN by `Eager` when eager, and by all-reduce in a captured step.
+/// `peer_stores = false` leaves the first out, for comparison or if memory is reached but slowly.
+template <LenRule Rule = VolumeRule, class Eager = AllGatherV>
+requires(Eager::transport == Transport::sum_len_all_gather_v ||
+         Eager::transport == Transport::sum_len_all_reduce) struct Auto {
+  Rule rule = {};
+  bool peer_stores = true;
+
+  [[nodiscard]] constexpr Choice choose(const StepLoad& load, const Allowed& allowed) const {
+    const bool max_len = rule.choose(load) == LenMode::max_len;
+    if (allowed.peers && peer_stores) {
+      if (max_len && !allowed.captured && even(load.counts))
+        return {Transport::max_len, ChoiceReason::no_padding};
+      return {Transport::sum_len_peer_store, ChoiceReason::only_rows_that_exist};
+    }
+    if (max_len) return {Transport::max_len, ChoiceReason::rule_max_len};
+    if (!allowed.captured) return {Eager::transport, ChoiceReason::rule_sum_len};
+    return {Transport::sum_len_all_reduce, Eager::transport == Transport::sum_len_all_reduce
+                                               ? ChoiceReason::rule_sum_len
+                                               : ChoiceReason::captured_needs_graph_safe};
+  }
+  [[nodiscard]] static constexpr bool may_use(Transport transport) {
+    return transport == Transport::max_len || transport == Transport::sum_len_all_reduce ||
+           transport == Transport::sum_len_peer_store || transport == Eager::transport;
+  }
+  [[nodiscard]] constexpr std::uint64_t fingerprint() const {
+    return Hash{}.add(rule.fingerprint()).add(Eager::transport).add(peer_stores).value();
+  }
+
+ private:
+  [[nodiscard]] static constexpr bool even(Counts counts) {
+    return max(counts) * static_cast<std::int64_t>(counts.size()) == sum(counts);
+  }
+};
+
+static_assert(GatherMode<Auto<>>);
+
+}  // namespace dpgather

@@ -1,0 +1,65 @@
+// What a gather mode is told when it picks a transport, what it answers, and the count of answers.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <optional>
+#include <string_view>
+
+#include <dpgather/plan/shape_key.hpp>
+
+namespace dpgather {
+
+/// What a step may use: the same on all ranks, or they would pick different transports.
+struct Allowed {
+  bool captured = false;  ///< the step may run in a graph: counts cannot be arguments of calls
+  bool peers = false;     ///< the ranks reach each other's memory
+};
+
+/// Why a step took its transport.
+enum class ChoiceReason : std::uint8_t {
+  given,                      ///< the shape is the caller's own; the mode would have picked another
+  fixed_mode,                 ///< the mode knows one transport only
+  rule_max_len,               ///< MAX_LEN: the rule says so
+  no_padding,                 ///< MAX_LEN: the rule says so, and all ranks have equally many rows
+  only_rows_that_exist,       ///< stores into peers' buffers: pads are neither moved nor computed
+  rule_sum_len,               ///< SUM_LEN by the eager transport: the rule says so
+  captured_needs_graph_safe,  ///< SUM_LEN by all-reduce: the eager transport cannot be captured
+};
+inline constexpr std::size_t choice_reasons = 7;
+
+[[nodiscard]] constexpr std::string_view name(ChoiceReason reason) {
+  constexpr std::string_view names[choice_reasons] = {"given",
+                                                      "fixed_mode",
+                                                      "rule_max_len",
+                                                      "no_padding",
+                                                      "only_rows_that_exist",
+                                                      "rule_sum_len",
+                                                      "captured_needs_graph_safe"};
+  return names[static_cast<std::size_t>(reason)];
+}
+
+/// No transport: a captured step cannot use the mode.
+struct Choice {
+  std::optional<Transport> transport;
+  ChoiceReason reason = ChoiceReason::given;
+  friend constexpr bool operator==(const Choice&, const Choice&) = default;
+};
+
+/// Steps by the reason of their transport.
+struct ChoiceCounts {
+  std::array<std::uint64_t, choice_reasons> steps{};
+
+  void add(ChoiceReason reason) { ++steps[static_cast<std::size_t>(reason)]; }
+  [[nodiscard]] std::uint64_t operator[](ChoiceReason reason) const {
+    return steps[static_cast<std::size_t>(reason)];
+  }
+  [[nodiscard]] std::uint64_t total() const {
+    return std::accumulate(steps.begin(), steps.end(), std::uint64_t{0});
+  }
+  friend bool operator==(const ChoiceCounts&, const ChoiceCounts&) = default;
+};
+
+}  // namespace dpgather
