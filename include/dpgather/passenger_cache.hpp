@@ -42,19 +42,28 @@ class PassengerCache {
   PassengerCache& operator=(const PassengerCache&) = delete;
 
   /// Shape of this step: the smallest captured size that fits, the same on all ranks; `gather`'s
-  /// exact shape where no graph can run. Nothing is captured yet.
+  /// exact shape where no graph can run. Nothing is captured yet. Sizes that learn tune here, for
+  /// the next step; graphs of sizes that are gone are dropped then.
   template <class Gather>
   [[nodiscard]] ShapeKey select(const Step& step, Gather& gather) {
     const auto& config = gather.config();
-    const Selection selection =
-        select_shape(step.plan_input(config.axis, config.phase), max(step.requests(config.phase)),
-                     step.can_graph(config.phase), gather.static_transport(step), sizes_,
-                     {.local_rows = config.max_local_rows, .global_rows = config.max_global_rows});
-    reason_ = selection.reason;
+    const PlanInput input = step.plan_input(config.axis, config.phase);
+    const std::int64_t requests = max(step.requests(config.phase));
     ledger_.begin(step.index());
     if (watch_.lost_any(gather.lifeline().hold())) ledger_.clear();
+    if constexpr (LearningSizes<Sizes>) adopt_sizes(input.layout);
+    const Selection selection = select_shape(
+        input, requests, step.can_graph(config.phase), gather.static_transport(step), sizes_,
+        {.local_rows = config.max_local_rows, .global_rows = config.max_global_rows});
+    reason_ = selection.reason;
+    if constexpr (LearningSizes<Sizes>)
+      if (reason_ == EagerReason::none || reason_ == EagerReason::too_large)
+        if (sizes_.note(needed_sizes(input, requests))) ledger_.announce(sizes_.next());
     return reason_ == EagerReason::none ? selection.shape : gather.exact_shape(step);
   }
+  /// Keys whose graphs the last `select` dropped, since sizes are others now. An engine
+  /// destroys its graphs of them.
+  [[nodiscard]] const std::vector<Key>& retired() const { return retired_; }
 
   /// A graph for `key` is there, and nothing it holds was invalidated.
   [[nodiscard]] bool holds(const Key& key) const { return ledger_.held().contains(key); }
@@ -157,6 +166,14 @@ class PassengerCache {
     last_failure_ = said.reason;
     return ledger_.fail(key);
   }
+  /// Sizes that the last step made: since then all ranks have agreed, and on them, too.
+  void adopt_sizes(const DpLayout& layout) {
+    retired_.clear();
+    if (sizes_.next() == 0) return;
+    sizes_.adopt();
+    retired_ = ledger_.drop_if(
+        [&](const Key& key) { return !detail::listed(shape_of(key), sizes_.pairs(), layout); });
+  }
   void note_use(const Step& step, const Key& key, int phase) {
     const DpLayout& layout = step.layout();
     const auto first = static_cast<std::size_t>(layout.group_first_dp(step.rank()));
@@ -172,6 +189,7 @@ class PassengerCache {
 
  private:
   std::string last_failure_;
+  std::vector<Key> retired_;
 };
 
 }  // namespace dpgather

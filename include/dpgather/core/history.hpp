@@ -22,11 +22,12 @@ enum class Did : std::uint8_t {
   replay,
   eager,
   invalidate,
+  retune,
   user,
 };
 [[nodiscard]] constexpr std::string_view name(Did did) {
-  constexpr std::string_view names[] = {"post",   "confirm", "capture",    "drop",
-                                        "replay", "eager",   "invalidate", "user"};
+  constexpr std::string_view names[] = {"post",  "confirm",    "capture", "drop", "replay",
+                                        "eager", "invalidate", "retune",  "user"};
   const auto i = static_cast<std::size_t>(did);
   return i < std::size(names) ? names[i] : "unknown";
 }

@@ -91,6 +91,13 @@ class GraphLedger {
     changed();
     return dropped;
   }
+  /// Sizes will be others from the next step on: `sizes` is of them.
+  void announce(std::uint64_t sizes) {
+    sizes_ = sizes;
+    ++statistics_.retunings;
+    note(Did::retune, Key{}, 0);
+    changed();
+  }
   void clear() {
     note(Did::invalidate, Key{}, held_.bytes());
     held_.clear();
@@ -152,6 +159,7 @@ class GraphLedger {
                  .add(s.failed_captures)
                  .add(s.over_budget)
                  .add(s.evictions)
+                 .add(sizes_)
                  .add(held_.state())
                  .value();
     words_ = held_.to_string();
@@ -159,6 +167,7 @@ class GraphLedger {
                                       {s.failed_captures, " failed"},
                                       {s.over_budget, " over budget"},
                                       {s.evictions, " evicted"},
+                                      {s.retunings, " times other sizes"},
                                       {s.invalidations, " times all dropped"}})
       if (count > 0) words_ += concat(", ", count, what);
   }
@@ -169,6 +178,7 @@ class GraphLedger {
   std::shared_ptr<RankHistory> history_;
   std::int64_t step_ = -1;
   std::uint64_t generation_ = 0;
+  std::uint64_t sizes_ = 0;  // since they were tuned anew
   std::uint64_t state_ = 0;
   std::string words_;
 };

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include <dpgather/graph/statistics.hpp>
@@ -39,6 +40,30 @@ namespace detail {
   }
   return fullest;
 }
+
+/// The captured shape of a size.
+[[nodiscard]] inline ShapeKey shape_at(const SizePair& size, Transport transport,
+                                       const PlanInput& input) {
+  const std::int64_t align = input.alignment();
+  ShapeKey shape{.local_len = round_up(size.local * input.width, align),
+                 .transport = transport,
+                 .forward = input.forward,
+                 .width = input.width,
+                 .is_static = true};
+  shape.global_len = shape.local_len * input.layout.group_dp();
+  if (len_mode(transport) == LenMode::sum_len)
+    shape.global_len = std::min(shape.global_len, round_up(size.global * input.width, align));
+  return shape;
+}
+
+/// A step may still take `shape` at one of `pairs`.
+[[nodiscard]] inline bool listed(const ShapeKey& shape, std::span<const SizePair> pairs,
+                                 const DpLayout& layout) {
+  const PlanInput input{layout, {}, shape.forward, shape.width};
+  return std::any_of(pairs.begin(), pairs.end(), [&](const SizePair& pair) {
+    return shape_at(pair, shape.transport, input) == shape;
+  });
+}
 }  // namespace detail
 
 /// What a step asks of a captured shape: requests of its longest rank (at least `requests`, the
@@ -69,15 +94,7 @@ template <SizePolicy Sizes>
     size = SizePair{*local, *local * blocks};
   if (!size) return {{}, EagerReason::too_large};
 
-  const std::int64_t align = input.alignment();
-  ShapeKey shape{.local_len = round_up(size->local * input.width, align),
-                 .transport = *transport,
-                 .forward = input.forward,
-                 .width = input.width,
-                 .is_static = true};
-  shape.global_len = shape.local_len * blocks;
-  if (len_mode(*transport) == LenMode::sum_len)
-    shape.global_len = std::min(shape.global_len, round_up(size->global * input.width, align));
+  const ShapeKey shape = detail::shape_at(*size, *transport, input);
   if (shape.local_len > limits.local_rows || shape.global_len > limits.global_rows)
     return {{}, EagerReason::too_large};
   return {shape, EagerReason::none};
@@ -91,17 +108,10 @@ requires requires(const Sizes& sizes) {
 [[nodiscard]] std::vector<ShapeKey> max_len_shapes(const Sizes& sizes, const DpLayout& layout,
                                                    Forward forward = Forward::decode,
                                                    std::int32_t width = 1) {
-  const std::int64_t align = PlanInput{layout, {}, forward, width}.alignment();
   std::vector<ShapeKey> shapes;
-  for (const std::int64_t size : sizes.values()) {
-    const std::int64_t local_len = round_up(size * width, align);
-    shapes.push_back({.local_len = local_len,
-                      .global_len = local_len * layout.group_dp(),
-                      .transport = Transport::max_len,
-                      .forward = forward,
-                      .width = width,
-                      .is_static = true});
-  }
+  for (const std::int64_t size : sizes.values())
+    shapes.push_back(
+        detail::shape_at({size, size}, Transport::max_len, {layout, {}, forward, width}));
   return shapes;
 }
 
@@ -114,18 +124,9 @@ requires requires(const Sizes& sizes) {
                                                    Transport transport,
                                                    Forward forward = Forward::decode,
                                                    std::int32_t width = 1) {
-  const std::int64_t align = PlanInput{layout, {}, forward, width}.alignment();
   std::vector<ShapeKey> shapes;
-  for (const SizePair& pair : sizes.pairs()) {
-    const std::int64_t local_len = round_up(pair.local * width, align);
-    const std::int64_t full = local_len * layout.group_dp();
-    shapes.push_back({.local_len = local_len,
-                      .global_len = std::min(full, round_up(pair.global * width, align)),
-                      .transport = transport,
-                      .forward = forward,
-                      .width = width,
-                      .is_static = true});
-  }
+  for (const SizePair& pair : sizes.pairs())
+    shapes.push_back(detail::shape_at(pair, transport, {layout, {}, forward, width}));
   return shapes;
 }
 

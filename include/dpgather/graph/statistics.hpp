@@ -41,6 +41,7 @@ struct GraphStatistics {
   std::uint64_t replays = 0;
   std::uint64_t invalidations = 0;
   std::uint64_t evictions = 0;
+  std::uint64_t retunings = 0;                       ///< times that sizes became others
   std::array<std::uint64_t, eager_reasons> eager{};  ///< steps by EagerReason
   std::uint64_t graph_bytes = 0;                     ///< of the graphs held now, on this rank
   std::uint64_t agreed_bytes =

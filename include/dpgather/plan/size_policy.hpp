@@ -5,6 +5,7 @@
 #include <concepts>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include <dpgather/core/error.hpp>
@@ -32,6 +33,18 @@ concept SizePolicy = requires(const S& sizes, std::int64_t n) {
   { sizes.fit(n) } -> std::same_as<std::optional<std::int64_t>>;
   { sizes.fit_pair(n, n) } -> std::same_as<std::optional<SizePair>>;
   { sizes.fingerprint() } -> std::same_as<std::uint64_t>;
+};
+
+/// Sizes that follow the traffic. A cache tells `note` what each step that a graph could have run
+/// needed; true if that made new sizes, with the fingerprint `next`. Ranks compare it at their next
+/// agreement, and behind that the cache lets `adopt` make `pairs` of them. All are functions of what
+/// was noted. `fingerprint` stays, and is of all that the sizes may become.
+template <class S>
+concept LearningSizes = SizePolicy<S> && requires(S& sizes, const SizePair& needed) {
+  { sizes.note(needed) } -> std::same_as<bool>;
+  { sizes.next() } -> std::same_as<std::uint64_t>;
+  sizes.adopt();
+  { sizes.pairs() } -> std::convertible_to<std::span<const SizePair>>;
 };
 
 }  // namespace dpgather

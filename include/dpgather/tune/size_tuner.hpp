@@ -22,10 +22,13 @@ namespace dpgather {
 struct TunedShapes {
   std::vector<SizePair> shapes;  ///< the largest one is among them
   double cost = 0;
-  double lower_bound = 0;  ///< equal to `cost` where the choice is proven to be the best
+  double lower_bound = 0;  ///< equal to `cost` where the choice is proven best, 0 if not asked for
 
   [[nodiscard]] ShapeSizes sizes(const ShapeCost& by) const { return ShapeSizes(shapes, by); }
 };
+
+/// Whether to find what no choice can undercut, too, which takes as long as finding shapes.
+enum class Bound : std::uint8_t { found, left_out };
 
 /// Finds the shapes that cost least for the steps of a histogram. A pure function on whole numbers:
 /// ranks with the same histogram and goal find the same shapes. Steps above the largest shape are
@@ -54,15 +57,17 @@ class SizeTuner {
   /// worse than `one_axis`. Distinct steps that are more than can be searched in about a second are
   /// made coarser first, upwards, and `cost` is then of the coarser steps. The bound leaves the byte
   /// budget out. 700 steps with k = 36 took 0.4 s on one core, 20,000 with k = 256 1 to 1.5 s.
-  [[nodiscard]] TunedShapes two_axes(std::span<const LoadEntry> entries) const {
+  /// `Bound::left_out` leaves `lower_bound` at 0.
+  [[nodiscard]] TunedShapes two_axes(std::span<const LoadEntry> entries,
+                                     Bound bound = Bound::found) const {
     const detail::LoadGrid grid(goal_, entries);
-    if (is_quick(grid)) return search(grid, grid);
+    if (is_quick(grid)) return search(grid, grid, bound);
     for (std::int64_t capacity = 2048;; capacity /= 2) {
       const LoadHistogram coarse(
           {.cost = goal_.cost, .largest = goal_.largest_pair(), .capacity = capacity}, entries);
       const detail::LoadGrid up(goal_, coarse.entries());
       if (is_quick(up) || capacity == 64)
-        return search(up, detail::LoadGrid(goal_, entries, coarse.unit()));
+        return search(up, detail::LoadGrid(goal_, entries, coarse.unit()), bound);
     }
   }
 
@@ -74,8 +79,8 @@ class SizeTuner {
     return grid.work() <= search_work / goal_.max_shapes;
   }
   /// `low` has the steps of `grid` or smaller ones.
-  [[nodiscard]] TunedShapes search(const detail::LoadGrid& grid,
-                                   const detail::LoadGrid& low) const {
+  [[nodiscard]] TunedShapes search(const detail::LoadGrid& grid, const detail::LoadGrid& low,
+                                   Bound wanted) const {
     const std::vector<SizePair> fixed = detail::fixed_pairs(goal_);
     const detail::PairSet none(grid, fixed);
     require(std::ssize(fixed) <= goal_.max_shapes, detail::tune_context, fixed.size(),
@@ -92,8 +97,10 @@ class SizeTuner {
       start = detail::improved(std::move(start), grid, search_work);
       if (start.cost() < best.cost()) best = std::move(start);
     }
-    detail::LowerBound bound(low, fixed, goal_.max_shapes - std::ssize(fixed));
     const std::vector<SizePair> shapes(best.shapes().begin(), best.shapes().end());
+    if (wanted == Bound::left_out)
+      return {.shapes = shapes, .cost = grid.per_step(best.cost()), .lower_bound = 0};
+    detail::LowerBound bound(low, fixed, goal_.max_shapes - std::ssize(fixed));
     const detail::PairSet there(low, shapes);
     return {.shapes = shapes,
             .cost = grid.per_step(best.cost()),
