@@ -51,7 +51,7 @@ class DpGather {
         global_(ffn, config_.max_global_rows * config.hidden),
         partial_(ffn, config_.max_global_rows * config.hidden),
         staging_(ffn, config_.max_local_rows * config.hidden),
-        peers_(ffn, global_.data(), partial_.data()),
+        peers_(ffn, global_.data(), partial_.data(), !Mode::may_use(Transport::max_len)),
         ragged_(static_cast<std::size_t>(ffn.size())),
         ragged_attn_(static_cast<std::size_t>(config.layout.attn_tp)),
         lifeline_(concat("DpGather of rank ", ffn.rank())) {
@@ -155,10 +155,11 @@ class DpGather {
   /// Per block: valid rows, offsets and lens of this step, for masked GEMMs and routing. Fixed
   /// addresses.
   [[nodiscard]] CountsView counts() const { return counts_.view(); }
-  /// Throws CapacityError if element work met a count above the len it was captured for. Call it
-  /// where the stream is synchronised anyway, before results are used: a device's findings are
-  /// there after that.
+  /// Throws CapacityError if element work met a count above the len it was captured for, and what
+  /// barriers of peers found. Call it where the stream is synchronised anyway, before results are
+  /// used: a device's findings are there after that.
   void status() {
+    peers_.check();
     const std::int64_t excess = counts_.take_error();
     require<CapacityError>(excess == 0, where("status"), "a count of ", excess,
                            " rows exceeded the len a graph was captured for");

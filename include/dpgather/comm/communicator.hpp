@@ -58,14 +58,17 @@ concept Communicator = MemorySpace<typename C::memory_type> &&
   { comm.elements_moved() } -> std::same_as<std::uint64_t>;
 };
 
-/// One whose ranks reach each other's memory: what an address of one rank's buffer is good for on
-/// all. `barrier(s)`: no rank's later work on `s` begins before all ranks' earlier work is done, and
+/// One whose ranks may reach each other's memory. `peers_in_reach()`: whether they do, the same on all
+/// ranks; if not, `barrier` throws. An address of one rank's buffer is good on all, or else the
+/// communicator offers `reach(data)`, collective: a pointer to what holds the `addresses()`, [size], of
+/// the ranks' buffers, to be destroyed, collectively, before they are. `barrier(s)`: no rank's later work on `s` begins before all ranks' earlier work is done, and
 /// what that wrote is seen; it is recorded on a capturing stream. `stop_word()`: element work that
 /// touches peers' memory must do nothing once it is set; null if that cannot be. `note_moved`
 /// counts elements that such work moves.
 template <class C>
 concept PeerCommunicator = Communicator<C> &&
     requires(C& comm, typename C::memory_type::stream_type stream, std::int64_t elements) {
+  { comm.peers_in_reach() } -> std::same_as<bool>;
   comm.barrier(stream);
   { comm.stop_word() } -> std::same_as<const std::uint32_t*>;
   comm.note_moved(elements);

@@ -72,6 +72,7 @@ class ThreadComm {
   }
 
   /// See PeerCommunicator.
+  [[nodiscard]] bool peers_in_reach() const { return true; }
   void barrier(HostStream stream) { queue({.signature = {.op = Collective::barrier}}, stream); }
   [[nodiscard]] const std::uint32_t* stop_word() const { return nullptr; }
   void note_moved(std::int64_t elements) { state_->moved += static_cast<std::uint64_t>(elements); }
