@@ -15,6 +15,7 @@ inline constexpr int max_ipc_ranks = 64;
 /// What a stop word says: why element work ends, and through which rank. Never 0.
 struct StopCode {
   enum class Why : std::uint32_t { late = 1, aborted = 2 };
+  static constexpr int unknown = 0xffff;
   [[nodiscard]] DPGATHER_HD static constexpr std::uint32_t of(Why why, int rank) {
     return static_cast<std::uint32_t>(why) << 16U | static_cast<std::uint32_t>(rank);
   }

@@ -1,7 +1,7 @@
 // IpcComm: processes of one host with a GPU each, which reach each other's memory by CUDA IPC.
 #pragma once
 
-#include <array>
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -23,12 +23,13 @@
 namespace dpgather {
 
 /// A PeerCommunicator made of another: `Base` (NcclComm<>, say) does the collectives, shapes, in-place
-/// rules and units are its; this one adds what stores into peers' buffers need. Each rank is a process
-/// with a GPU of its own, at most 64, all on one host, all GPUs visible to all. Where that is not so
-/// `peers_in_reach()` is false, on all ranks, and the rest works.
+/// rules and units are its; this one adds what stores into peers' buffers need. Each rank is a process,
+/// at most 64, all on one host, all GPUs visible to all. Where that is not so `peers_in_reach()` is
+/// false, on all ranks, and the rest works.
 ///
 /// - Construction, destruction, `split` and `reach` are collective. The device is the current one.
-/// - `barrier(s)` is one kernel of one block, and may be captured. The barriers of a communicator have
+/// - `barrier(s)` is one kernel of one block; where some ranks share a GPU, stream memory operations of
+///   all, and then `synchronize` has the deadline. It may be captured. The barriers of a communicator have
 ///   one order: those of several streams are ordered by events, or each stream has a communicator.
 /// - A rank that does not come to a barrier within IpcOptions::deadline fails the communicator on all
 ///   ranks, itself too: TimeoutError from `check`, `synchronize` and DpGather::status, with one text.
@@ -110,9 +111,14 @@ class IpcComm {
   template <std::invocable Also>
   void synchronize(Stream stream, const Also& also) {
     const ErrorContext at = where("synchronize");
+    const auto start = std::chrono::steady_clock::now();
+    detail::IpcLink* const link = state_->link.get();
     try {
       base().synchronize(stream, [&] {
-        if (state_->link) state_->link->check(at);
+        if (link != nullptr) link->check(at);
+        if (link != nullptr && link->streams_wait() &&
+            std::chrono::steady_clock::now() - start > link->deadline())
+          link->give_up();
         also();
       });
     } catch (...) {
@@ -130,6 +136,8 @@ class IpcComm {
     if (!state_->link) return;
     state_->link->check(at);
     stream.hold(state_->lifeline);
+    if (state_->link->streams_wait())
+      return detail::StreamBarrier::enqueue(stream, state_->link->barrier());
     launch_wait(stream, "barrier", size(), state_->link->deadline(), state_->link->barrier());
   }
   [[nodiscard]] const std::uint32_t* stop_word() const {
@@ -157,7 +165,7 @@ class IpcComm {
       out_of_reach = place.out_of_reach;
       if (out_of_reach.empty())
         link = std::make_unique<detail::IpcLink>(
-            place.name, base.rank(), base.size(), device, options,
+            place.name, base.rank(), base.size(), device, place.shares_gpu, options,
             [this](std::string_view reason) { base.abort(reason); });
     }
     /// A failure of the base is one of all peers, too.

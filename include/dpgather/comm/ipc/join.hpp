@@ -42,20 +42,22 @@ template <class R, class Base>
 struct IpcPlace {
   std::string out_of_reach;  // why; empty if peers are in reach
   std::string name;          // of the job on this host
+  bool shares_gpu = false;   // some ranks do
 };
 
 /// Collective; all ranks come to the same.
 template <class Base>
 [[nodiscard]] IpcPlace meet_sites(Base& base, int device, const IpcOptions& options) {
   if (base.size() > max_ipc_ranks)
-    return {concat("there are ", base.size(), " ranks, at most ", max_ipc_ranks, " can be"), {}};
+    return {
+        concat("there are ", base.size(), " ranks, at most ", max_ipc_ranks, " can be"), {}, false};
   const std::vector<IpcSite> sites = gather_from_all(base, own_site(device, options.host));
   const std::vector<Obstacle> obstacles =
       gather_from_all(base, find_obstacle(sites, base.rank(), device));
   for (std::size_t r = 0; r < obstacles.size(); ++r)
     if (obstacles[r].why != Apart::no)
-      return {text_of(sites, static_cast<std::int64_t>(r), obstacles[r]), {}};
-  return {{}, concat("/dpgather-", static_cast<std::uint64_t>(sites[0].token))};
+      return {text_of(sites, static_cast<std::int64_t>(r), obstacles[r]), {}, false};
+  return {{}, concat("/dpgather-", static_cast<std::uint64_t>(sites[0].token)), share_a_gpu(sites)};
 }
 
 }  // namespace dpgather::detail

@@ -21,6 +21,7 @@
 #include <dpgather/comm/ipc/epoch_barrier.hpp>
 #include <dpgather/comm/ipc/mapping.hpp>
 #include <dpgather/comm/ipc/options.hpp>
+#include <dpgather/comm/ipc/stream_barrier.hpp>
 #include <dpgather/core/cuda/memory.hpp>
 #include <dpgather/core/cuda/own_stream.hpp>
 
@@ -33,18 +34,23 @@ class IpcLink {
  public:
   using Abort = std::function<void(std::string_view)>;
 
-  IpcLink(const std::string& name, int rank, int size, int device, const IpcOptions& options,
-          Abort abort_base)
+  /// `shares_gpu`: some ranks do.
+  IpcLink(const std::string& name, int rank, int size, int device, bool shares_gpu,
+          const IpcOptions& options, Abort abort_base)
       : device_(device),
         deadline_(options.deadline),
         abort_base_(std::move(abort_base)),
         planes_(name, rank, size, options.deadline),
         host_words_(host_words),
-        words_(static_cast<std::int64_t>(BarrierWords::number(size))) {
+        words_(
+            static_cast<std::int64_t>(BarrierWords::number(size) + StreamBarrier::number(size))) {
     planes_.fail = [this](std::string_view reason) { abort(reason); };
     PinnedMemory::zero(host_words_.data(), host_words * sizeof(std::uint32_t));
-    std::vector<std::uint32_t> first(BarrierWords::number(size), options.first_epoch);
+    std::vector<std::uint32_t> first(static_cast<std::size_t>(words_.size()), Flag::clear);
+    std::fill_n(first.begin(), BarrierWords::number(size), options.first_epoch);
     first[BarrierWords::stop] = 0;
+    if (shares_gpu)
+      static_cast<void>(stream_batch_mem_op());  // found now, not in the first capture
     copy(words_.data(), first.data(), first.size());
     wait_for_copies();
     // None writes to another's words before that one has set them up: addresses come after.
@@ -55,6 +61,7 @@ class IpcLink {
     barrier_.seen = host_words_.data() + seen;
     std::transform(mapping_->addresses().begin(), mapping_->addresses().end(), barrier_.words,
                    [](std::int64_t at) { return reinterpret_cast<std::uint32_t*>(at); });
+    if (shares_gpu) ticker_.emplace([this] { free_streams_if_failed(); });
   }
   IpcLink(const IpcLink&) = delete;
   IpcLink& operator=(const IpcLink&) = delete;
@@ -65,6 +72,8 @@ class IpcLink {
     return words_.data() + BarrierWords::stop;
   }
   [[nodiscard]] IpcPlanes& planes() { return planes_; }
+  /// Streams wait, not kernels: then the host has the deadline.
+  [[nodiscard]] bool streams_wait() const { return ticker_.has_value(); }
   [[nodiscard]] int device() const { return device_; }
   [[nodiscard]] bool failed() const { return failed_.load(std::memory_order_acquire); }
 
@@ -78,6 +87,11 @@ class IpcLink {
     throw PeerError(at, concat("communicator failed: ", reason_));
   }
   /// The first reason stays. Any thread.
+  void give_up() {
+    const std::uint32_t code = StopCode::of(StopCode::Why::late, StopCode::unknown);
+    const std::string text = late_text(code);
+    set_failed(StopCode::Why::late, text, code, text);
+  }
   void abort(std::string_view reason) {
     set_failed(StopCode::Why::aborted, concat("rank ", planes_.rank(), " aborted: ", reason),
                StopCode::of(StopCode::Why::aborted, planes_.rank()), reason);
@@ -102,11 +116,30 @@ class IpcLink {
     }
     if (code == 0) return;
     if (StopCode::why(code) == StopCode::Why::late)
-      text = concat("rank ", StopCode::rank(code), " did not come to a barrier within ",
-                    deadline_.count(), " ms");
+      text = late_text(code);
     else if (text.empty())
       text = concat("rank ", StopCode::rank(code), " aborted");
     set_failed(StopCode::why(code), text, code, text);
+  }
+  [[nodiscard]] std::string late_text(std::uint32_t code) const {
+    const int rank = StopCode::rank(code);
+    return concat(rank == StopCode::unknown ? "a rank" : concat("rank ", rank),
+                  " did not come to a barrier within ", deadline_.count(), " ms");
+  }
+  /// Another thread's. The stop words are written before any wait is freed.
+  void free_streams_if_failed() noexcept {
+    try {
+      if (!failed() && planes_.finishing_for() > deadline_) give_up();
+      if (!failed()) find_failure();
+      if (!failed()) return;
+      const DeviceScope scope(device_);
+      const int size = barrier_.ranks;
+      cuda_check(
+          cudaMemsetAsync(words_.data() + StreamBarrier::first(size), 0xff,
+                          StreamBarrier::number(size) * sizeof(std::uint32_t), stream_.get()),
+          "cudaMemsetAsync");
+    } catch (const std::exception&) {  // the device is beyond help, and its streams with it
+    }
   }
   void set_failed(StopCode::Why why, std::string_view reason, std::uint32_t code,
                   std::string_view for_others) {
@@ -119,8 +152,11 @@ class IpcLink {
       failed_.store(true, std::memory_order_release);
     }
     try {
+      // Who hears of it by the plane looks at the stop word, which says who was late; and finds in the
+      // plane why a rank aborted.
+      if (why == StopCode::Why::late) write_stop(code);
       planes_.abort(for_others);
-      write_stop(code);
+      if (why != StopCode::Why::late) write_stop(code);
       abort_base_(for_others);
     } catch (const std::exception& error) {
       destructor_error_handler()(error.what());
@@ -128,6 +164,7 @@ class IpcLink {
   }
   /// Also to those that know: it does no harm.
   void write_stop(std::uint32_t code) {
+    const std::lock_guard lock(copies_);
     const DeviceScope scope(device_);
     host_words_.data()[sent] = code;
     for (int r = 0; r < barrier_.ranks; ++r)
@@ -135,6 +172,7 @@ class IpcLink {
     wait_for_copies();
   }
   [[nodiscard]] std::uint32_t read_stop() {
+    const std::lock_guard lock(copies_);
     const DeviceScope scope(device_);
     copy(host_words_.data() + read, stop_word(), 1);
     return wait_for_copies() ? host_words_.data()[read] : 0;
@@ -163,11 +201,12 @@ class IpcLink {
   Buffer<std::uint32_t, PinnedMemory> host_words_;
   Buffer<std::uint32_t, DeviceMemory> words_;
   EpochBarrier barrier_ = {};
-  std::mutex mutex_;
+  std::mutex mutex_, copies_;
   std::atomic<bool> failed_{false};
   StopCode::Why why_ = StopCode::Why::aborted;
   std::string reason_;
-  std::optional<IpcMapping> mapping_;  // the first to go
+  std::optional<Ticker> ticker_;       // sees to it that the device comes to an end when
+  std::optional<IpcMapping> mapping_;  // this goes, first
 };
 
 }  // namespace dpgather::detail

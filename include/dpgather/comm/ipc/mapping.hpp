@@ -65,7 +65,7 @@ class IpcMapping {
     try {
       if (std::uncaught_exceptions() > exceptions_) planes_->fail("it ended with an exception");
       const DeviceScope scope(device_);
-      cuda_report(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+      planes_->finishing([] { cuda_report(cudaDeviceSynchronize(), "cudaDeviceSynchronize"); });
       close();
     } catch (const std::exception& error) {
       destructor_error_handler()(error.what());

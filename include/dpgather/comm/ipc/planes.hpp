@@ -25,7 +25,7 @@ namespace dpgather::detail {
 class IpcPlanes {
  public:
   IpcPlanes(const std::string& name, int rank, int size, std::chrono::milliseconds deadline)
-      : plane_(name, rank, size, deadline), closing_(name + "-end", rank, size, deadline) {}
+      : plane_(name, rank, size, deadline), closing_(name + "-end", rank, size, 2 * deadline) {}
 
   [[nodiscard]] int rank() const { return plane_.rank(); }
   [[nodiscard]] int size() const { return plane_.size(); }
@@ -40,8 +40,8 @@ class IpcPlanes {
   }
   void abort(std::string_view reason) { plane_.abort(reason); }
   void check() const { plane_.check(); }
-  /// Collective: all have closed what they mapped. Gives up when a rank is gone, or past the
-  /// deadline; after that it waits no more.
+  /// Collective: all have closed what they mapped. Gives up when a rank is gone, or past twice the
+  /// deadline, which a peer's device may take itself to come to an end; after that it waits no more.
   void closed() noexcept {
     try {
       const std::byte done{1};
@@ -53,11 +53,26 @@ class IpcPlanes {
     }
   }
 
+  /// Says that the host waits for the device to end, which takes as long as peers let it.
+  template <class F>
+  void finishing(const F& wait) {
+    since_.store(std::chrono::steady_clock::now());
+    wait();
+    since_.store(never);
+  }
+  [[nodiscard]] std::chrono::steady_clock::duration finishing_for() const {
+    const auto since = since_.load();
+    return since == never ? std::chrono::steady_clock::duration::zero()
+                          : std::chrono::steady_clock::now() - since;
+  }
+
   /// Fails the communicator; set by its owner.
   std::function<void(std::string_view)> fail = [](std::string_view) {};
   std::atomic<bool> failed{false};
 
  private:
+  static constexpr auto never = std::chrono::steady_clock::time_point::max();
+  std::atomic<std::chrono::steady_clock::time_point> since_{never};
   SharedMemoryControl plane_, closing_;
   bool told_ = false;
 };

@@ -51,7 +51,7 @@ static_assert(sizeof(IpcSite) == IpcSite::words * sizeof(std::int64_t));
 }
 
 /// Why two ranks cannot reach each other; 0 if they can.
-enum class Apart : std::int64_t { no, hosts, hidden, shared, links };
+enum class Apart : std::int64_t { no, hosts, hidden, links };
 
 /// Judges this rank's device against that of one peer.
 [[nodiscard]] inline Apart judge_peer(const IpcSite& own, const IpcSite& peer, int device) {
@@ -61,10 +61,17 @@ enum class Apart : std::int64_t { no, hosts, hidden, shared, links };
     static_cast<void>(cudaGetLastError());
     return Apart::hidden;
   }
-  if (theirs == device) return Apart::shared;
+  if (theirs == device) return Apart::no;
   int can = 0;
   cuda_check(cudaDeviceCanAccessPeer(&can, device, theirs), "cudaDeviceCanAccessPeer");
   return can != 0 ? Apart::no : Apart::links;
+}
+
+[[nodiscard]] inline bool share_a_gpu(std::span<const IpcSite> sites) {
+  for (std::size_t i = 0; i < sites.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      if (sites[i].host == sites[j].host && sites[i].bus == sites[j].bus) return true;
+  return false;
 }
 
 /// The first peer that is out of reach, or -1, and why.
@@ -95,9 +102,6 @@ struct Obstacle {
     case Apart::hidden:
       return concat(pair,
                     ": the second's GPU is not visible to the first, see CUDA_VISIBLE_DEVICES");
-    case Apart::shared:
-      return concat(pair,
-                    " share a GPU, where a kernel that waits may keep out the one it waits for");
     case Apart::links:
       return concat(pair, " cannot read each other's memory");
     case Apart::no:
