@@ -12,13 +12,12 @@
 
 #include <doctest/doctest.h>
 
-#include <dpgather/comm/ipc.hpp>
 #include <dpgather/cuda.hpp>
 
 #include "property/layers.hpp"
 #include "sim/launch.hpp"
 #include "sim/world.hpp"
-#include "support/device_ranks.hpp"
+#include "support/ipc_ranks.hpp"
 #include "support/seed.hpp"
 #include "support/transfer_cuda.hpp"
 
@@ -31,32 +30,7 @@ using Base = NcclComm<DeviceMemory, CheckLevel::local>;
 using Comm = IpcComm<Base>;
 using OnOneGpu = IpcComm<ThreadComm<DeviceMemory, CheckLevel::local>>;
 
-constexpr milliseconds soon{300};
-// The base gives up long after the barriers.
-constexpr NcclOptions patient{.deadline = milliseconds(5000)};
-
-}  // namespace
-
-template <class B>
-struct test::DeviceWorld<dpgather::IpcComm<B>> {
-  explicit DeviceWorld(const dpgather::DpLayout& l, dpgather::IpcOptions o = {.deadline = soon})
-      : layout(l), options(o), base(make(l)), board(base.board) {}
-  [[nodiscard]] dpgather::IpcComm<B> join(int rank, dpgather::ThreadControl& control) const {
-    return dpgather::IpcComm<B>(base.join(rank, control), options);
-  }
-  static test::DeviceWorld<B> make(const dpgather::DpLayout& l) {
-    if constexpr (std::is_same_v<B, Base>)
-      return test::DeviceWorld<B>(l, patient);
-    else
-      return test::DeviceWorld<B>(l);
-  }
-  dpgather::DpLayout layout;
-  dpgather::IpcOptions options;
-  test::DeviceWorld<B> base;
-  std::shared_ptr<dpgather::ThreadControlBoard> board;
-};
-
-namespace {
+constexpr milliseconds soon = ipc_deadline;
 
 struct Schedule {
   std::uint64_t seed = 1;
@@ -380,7 +354,7 @@ TEST_CASE("peers out of reach: the mode is refused on all ranks alike, other mod
 }
 
 TEST_CASE("ranks of two hosts are out of reach") {
-  const DeviceWorld<Base> world({.dp = 3}, patient);
+  const DeviceWorld<Base> world({.dp = 3}, patient_nccl);
   std::vector<std::string> texts(3);
   sim::run({.ranks = 3, .devices = 3}, [&](int r) {
     run_device_rank(world, r, 3, [&](RankOf<Base>& rank) {
