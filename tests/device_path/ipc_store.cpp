@@ -140,6 +140,17 @@ TEST_CASE("processes gather by stores, on every schedule and with epochs that wr
   }
 }
 
+TEST_CASE("elements are counted from the construction on, stores too") {
+  all_are(errors_of({.ranks = 3, .devices = 3}, DeviceWorld<Comm>({.dp = 3}),
+                    [](RankOf<Comm>& rank) {
+                      expect(rank.comm.elements_moved() == 0, "what construction moved is counted");
+                      one_step(rank, 1);
+                      expect(rank.comm.elements_moved() == 3 * 2 * 3,
+                             "a gather of 2 rows a rank, 3 wide: ", rank.comm.elements_moved());
+                    }),
+          "");
+}
+
 TEST_CASE("thousands of replays with other counts each, half of them behind the wrap-around") {
   constexpr std::uint32_t barriers_a_step = 4 + 4;  // two gathers, of which one has a way back
   const std::uint64_t replays =

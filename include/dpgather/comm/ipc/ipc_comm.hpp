@@ -53,7 +53,7 @@ class IpcComm {
   [[nodiscard]] int size() const { return state_->base.size(); }
   [[nodiscard]] Base& base() { return state_->base; }
   [[nodiscard]] std::uint64_t elements_moved() const {
-    return state_->base.elements_moved() + state_->moved;
+    return state_->base.elements_moved() - state_->moved_to_meet + state_->moved;
   }
   [[nodiscard]] std::uint64_t generation() const requires requires(const Base& b) {
     b.generation();
@@ -158,10 +158,12 @@ class IpcComm {
   struct State {
     State(Base b, const IpcOptions& o)
         : base(std::move(b)), options(o), lifeline(concat("IpcComm of rank ", base.rank())) {
+      moved_to_meet = base.elements_moved();  // and what came before
       if (base.size() == 1) return;
       int device = 0;
       detail::cuda_check(cudaGetDevice(&device), "cudaGetDevice");
       const auto place = detail::meet_sites(base, device, options);
+      moved_to_meet = base.elements_moved();
       out_of_reach = place.out_of_reach;
       if (out_of_reach.empty())
         link = std::make_unique<detail::IpcLink>(
@@ -182,7 +184,7 @@ class IpcComm {
     const IpcOptions options;
     std::string out_of_reach;
     std::int64_t step = -1;
-    std::uint64_t moved = 0;
+    std::uint64_t moved_to_meet = 0, moved = 0;
     Lifeline lifeline;
     std::unique_ptr<detail::IpcLink> link;  // before the base goes, whose abort it calls
   };
