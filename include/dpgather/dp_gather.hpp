@@ -28,7 +28,7 @@ namespace dpgather {
 /// staging buffer at fixed addresses; keeps a reference to `ffn`. What `gather` returns is valid
 /// until the next `gather`. The caller's rows are never changed. The constructor is collective where
 /// A > 1 (it splits the attention-TP group off), where the communicator registers buffers, and where
-/// ranks store into their peers' buffers.
+/// ranks store into their peers' buffers; between processes (IpcComm) the destructor is as well.
 ///
 /// Shapes come from `exact_shape` (eager) or are capture sizes (`is_static`). Calls with a static
 /// shape may be captured: they depend on the shape and on what `begin_step` wrote, on nothing else.
