@@ -2,4 +2,5 @@
 #pragma once
 
 #include <dpgather/core/cuda/launch.cuh>
+#include <dpgather/core/cuda/launch_wait.cuh>
 #include <dpgather/cuda.hpp>

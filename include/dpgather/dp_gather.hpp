@@ -28,7 +28,7 @@ namespace dpgather {
 /// staging buffer at fixed addresses; keeps a reference to `ffn`. What `gather` returns is valid
 /// until the next `gather`. The caller's rows are never changed. The constructor is collective where
 /// A > 1 (it splits the attention-TP group off), where the communicator registers buffers, and where
-/// ranks store into their peers' buffers.
+/// ranks store into their peers' buffers; between processes (IpcComm) the destructor is as well.
 ///
 /// Shapes come from `exact_shape` (eager) or are capture sizes (`is_static`). Calls with a static
 /// shape may be captured: they depend on the shape and on what `begin_step` wrote, on nothing else.
@@ -47,7 +47,7 @@ class DpGather {
         rounding_(std::move(rounding)),
         counts_(config.layout.group_dp(), ffn.rank() / config.layout.attn_tp),
         reduction_check_(ffn.size(), Comm::checks >= CheckLevel::communicating),
-        parts_(ffn, config_),
+        parts_(ffn, config_, !Mode::may_use(Transport::max_len)),
         lifeline_(concat("DpGather of rank ", ffn.rank())) {
     if constexpr (!Mode::may_use(Transport::max_len) && stores_to_peers)
       parts_.check_transport(Transport::sum_len_peer_store, where("DpGather"));
@@ -146,10 +146,11 @@ class DpGather {
   /// Per block: valid rows, offsets and lens of this step, for masked GEMMs and routing. Fixed
   /// addresses.
   [[nodiscard]] CountsView counts() const { return counts_.view(); }
-  /// Throws CapacityError if element work met a count above the len it was captured for. Call it
-  /// where the stream is synchronised anyway, before results are used: a device's findings are
-  /// there after that.
+  /// Throws CapacityError if element work met a count above the len it was captured for, and what
+  /// barriers of peers found. Call it where the stream is synchronised anyway, before results are
+  /// used: a device's findings are there after that.
   void status() {
+    parts_.check_peers();
     const std::int64_t excess = counts_.take_error();
     require<CapacityError>(excess == 0, where("status"), "a count of ", excess,
                            " rows exceeded the len a graph was captured for");

@@ -11,5 +11,5 @@
 #include <dpgather/graph_cache.hpp>
 #include <dpgather/padded_batch.hpp>
 #include <dpgather/tune/retuned_sizes.hpp>
-include <dpgather/tune/size_tuner.hpp>
+#include <dpgather/tune/size_tuner.hpp>
 #include <dpgather/tune/spread.hpp>

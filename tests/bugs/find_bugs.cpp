@@ -10,6 +10,9 @@
 #include "device_path/serving.hpp"
 #include "property/whole_path.hpp"
 #include "sim/world.hpp"
+#if defined(OVER_IPC)
+#include "support/ipc_ranks.hpp"
+#endif
 
 namespace {
 
@@ -18,6 +21,9 @@ using namespace test;
 
 #if defined(OVER_NCCL)
 using Comm = NcclComm<>;
+constexpr bool own_devices = true;
+#elif defined(OVER_IPC)
+using Comm = IpcComm<NcclComm<>>;
 constexpr bool own_devices = true;
 #else
 using Comm = ThreadComm<DeviceMemory>;
@@ -28,7 +34,14 @@ void serve(std::uint64_t seed) {
   std::mt19937_64 random(seed);
   const DpLayout layout{.dp = 2 + static_cast<int>(random() % 2),
                         .attn_tp = 1 + static_cast<int>(random() % 2)};
+#if defined(OVER_IPC)
+  const AnyMode mode{Transport::sum_len_peer_store};
+  const DeviceWorld<Comm> world(
+      layout, {.deadline = ipc_deadline, .first_epoch = static_cast<std::uint32_t>(-20)});
+#else
   const AnyMode mode{any_transport<Comm>(random())};
+  const DeviceWorld<Comm> world(layout);
+#endif
   const bool graphs = random() % 3 != 0;
   // A communicator split off a gather that graphs hold stays alive on purpose: no leak, but no use here.
   const bool renews = random() % 4 == 0 && layout.attn_tp == 1;
@@ -38,7 +51,6 @@ void serve(std::uint64_t seed) {
                              .devices = own_devices ? layout.world() : 1,
                              .seed = seed,
                              .schedule = schedules[seed % 2]};
-  const DeviceWorld<Comm> world(layout);
   sim::run(options, [&](int r) {
     run_device_rank(world, r, options.devices, [&](RankOf<Comm>& rank) {
       Serving<AnyMode, Comm> serving(rank, graphs, mode);

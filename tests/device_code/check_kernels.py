@@ -2,7 +2,8 @@
 """Compiles every kernel for each architecture and reads what came out: PTX and the report of ptxas.
 
 Rules: no warning; no spill, no stack frame, no local memory anywhere in kernels of the library; kernels that
-copy rows load and store 16 bytes at a time, those that only write store 16 bytes at a time.
+copy rows load and store 16 bytes at a time, those that only write store 16 bytes at a time; kernels that wait for
+other devices load in a loop with acquire, and store with release, both at system scope.
 With --table it prints registers and accesses of each kernel instead of judging.
 """
 
@@ -25,6 +26,9 @@ WRITE = {"ZeroPadRow"}
 WIDE = r"(?:v4\.[a-z]?(?:32)|v2\.[a-z]?(?:64))"
 LOAD16 = re.compile(r"\bld\.global(?:\.\w+)*?\." + WIDE)
 STORE16 = re.compile(r"\bst\.global(?:\.\w+)*?\." + WIDE)
+WAIT = {"EpochBarrier"}
+ACQUIRE = "ld.acquire.sys.global.u32"
+RELEASE = "st.release.sys.global.u32"
 LOCAL = re.compile(r"\b(?:ld|st)\.local\b")
 
 
@@ -35,7 +39,7 @@ def demangled(names):
 
 def body_of(name):
     """'CopyAndFill<float>' of 'void dpgather::detail::run_rows<dpgather::detail::ChunkBody<...>>(...)'."""
-    inside = re.search(r"run_rows<(.*)>\(", name)
+    inside = re.search(r"run_(?:rows|wait)<(.*)>\(", name)
     if not inside:
         return None
     words = [w for w in re.findall(r"\w+", inside.group(1)) if w not in ("dpgather", "detail", "ChunkBody")]
@@ -46,6 +50,17 @@ def kernels_of(ptx):
     """Mangled name -> text of the kernel."""
     parts = re.split(r"^\.(?:visible|weak)? ?\.?entry ", ptx, flags=re.MULTILINE)[1:]
     return {re.match(r"\w+", part).group(0): part for part in parts}
+
+
+def spins(text):
+    """Is there a load with acquire between a label and a branch back to it, at the end of which the clock is read?"""
+    for label in re.finditer(r"^(\$\w+):", text, flags=re.MULTILINE):
+        back = re.search(r"\bbra(?:\.uni)?\s+" + re.escape(label.group(1)) + ";", text[label.end():])
+        if back:
+            loop = text[label.end():label.end() + back.start()]
+            if ACQUIRE in loop and "%globaltimer" in loop:
+                return True
+    return False
 
 
 def judge(ptx, report):
@@ -75,9 +90,13 @@ def judge(ptx, report):
             wrong.append(f"{label}: no 16-byte load")
         if kind in COPY | WRITE and not stores:
             wrong.append(f"{label}: no 16-byte store")
+        if kind in WAIT and not spins(text):
+            wrong.append(f"{label}: no loop that loads with acquire at system scope and looks at the clock")
+        if kind in WAIT and RELEASE not in text:
+            wrong.append(f"{label}: no store with release at system scope")
         registers = re.search(r"(\d+) registers", properties)
         table.append((label, registers.group(1) if registers else "?", loads, stores))
-    missing = (COPY | WRITE) - seen
+    missing = (COPY | WRITE | WAIT) - seen
     if missing:
         wrong.append(f"not compiled: {', '.join(sorted(missing))}")
     return wrong, table

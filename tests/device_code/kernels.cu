@@ -1,8 +1,11 @@
 // Every kernel that the library starts, once for each element type that it is used with.
+#include <chrono>
 #include <cstdint>
 
+#include <dpgather/comm/ipc/epoch_barrier.hpp>
 #include <dpgather/comm/thread/device/bodies.hpp>
 #include <dpgather/core/cuda/launch.cuh>
+#include <dpgather/core/cuda/launch_wait.cuh>
 #include <dpgather/core/cuda/memory.hpp>
 #include <dpgather/core/element.hpp>
 #include <dpgather/dpgather.hpp>
@@ -68,5 +71,6 @@ void every_kernel(CudaStream stream, CountsView counts, ValidRows valid, DeviceC
   row_mask(valid, nullptr, stream);
   launch(stream, "words", 1, detail::WriteWords{});
   launch(stream, "word", 1, detail::SetWord{});
+  launch_wait(stream, "barrier", 1, std::chrono::seconds(1), detail::EpochBarrier{});
   launch(stream, "judge", 1, detail::JudgeReduction{});
 }

@@ -11,6 +11,7 @@
 #include "device_path/serving.hpp"
 #include "property/whole_path.hpp"
 #include "sim/world.hpp"
+#include "support/ipc_ranks.hpp"
 
 namespace {
 
@@ -73,9 +74,11 @@ bool releases(std::string_view call) {
 }
 
 template <class Comm>
-void a_fault_at_every_call(bool one_device, int attn_tp) {
-  for (const Transport transport : {Transport::max_len, Transport::sum_len_all_reduce,
-                                    Transport::sum_len_all_gather_v, Transport::sum_len_peer_store})
+void a_fault_at_every_call(bool one_device, int attn_tp,
+                           const std::vector<Transport>& transports = {
+                               Transport::max_len, Transport::sum_len_all_reduce,
+                               Transport::sum_len_all_gather_v, Transport::sum_len_peer_store}) {
+  for (const Transport transport : transports)
     for (const bool graphs : {false, true}) {
       if (transport == Transport::sum_len_peer_store && !PeerCommunicator<Comm>) continue;
       const int world = 2 * attn_tp;
@@ -120,15 +123,27 @@ TEST_CASE("a fault at any call of a step between threads is the same error every
   a_fault_at_every_call<ThreadComm<DeviceMemory>>(true, 1);
 }
 
-TEST_CASE("a rank that stops for good ends the others with an error, wherever it stops") {
-  const auto right = serve<NcclComm<>>(options_for(2, false), Transport::max_len, true, 1);
+TEST_CASE("a fault at any call of a step between processes is the same error everywhere, or none") {
+  a_fault_at_every_call<IpcComm<NcclComm<>>>(false, 1, {Transport::sum_len_peer_store});
+}
+
+TEST_CASE_TEMPLATE("a rank that stops for good ends the others with an error, wherever it stops",
+                   Comm, NcclComm<>, IpcComm<NcclComm<>>) {
+  constexpr auto transport =
+      PeerCommunicator<Comm> ? Transport::sum_len_peer_store : Transport::max_len;
+  const auto right = serve<Comm>(options_for(2, false), transport, true, 1);
+  const auto& log = sim::last_report().ranks[1].log;
+  std::int64_t last_launch = right[1].last_call - 1;
+  while (std::string_view(log[static_cast<std::size_t>(last_launch)]) != "cudaGraphLaunch")
+    --last_launch;
+  REQUIRE(last_launch > right[1].first_call);
   for (std::int64_t call = right[1].first_call; call < right[1].last_call; call += 3) {
     sim::Options options = options_for(2, false);
     options.faults = {{.rank = 1, .call = call, .stops = true}};
     INFO("stops at call ", call);
-    const auto outcomes = serve<NcclComm<>>(options, Transport::max_len, true, 1);
-    // Past its last call that matters rank 0 may have all it needs.
-    if (call < right[1].last_call - 12) CHECK(!outcomes[0].error.empty());
+    const auto outcomes = serve<Comm>(options, transport, true, 1);
+    // Past its last launch rank 0 may have all it needs.
+    if (call <= last_launch) CHECK(!outcomes[0].error.empty());
     CHECK(outcomes[0].restored);
   }
 }

@@ -13,6 +13,8 @@ enum class Space { device, pinned, pageable, bad };
 
 Space space_of(const void* pointer, std::size_t bytes) {
   Memory& memory = Memory::get();
+  pointer = memory.original(pointer);
+  if (pointer == nullptr) return Space::bad;
   const Allocation* const a = memory.find(pointer);
   if (a == nullptr) return memory.in_arena(pointer) ? Space::bad : Space::pageable;
   const auto offset =

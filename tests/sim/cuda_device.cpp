@@ -1,4 +1,6 @@
 // Devices, versions, errors.
+#include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <set>
 #include <utility>
@@ -23,6 +25,13 @@ std::set<std::pair<int, int>>& peers() {
 }  // namespace
 
 namespace sim {
+
+bool reach_each_other(int a, int b) {
+  const auto& apart = options().apart;
+  return options().peers && std::none_of(apart.begin(), apart.end(), [&](const auto& pair) {
+           return pair == std::pair(a, b) || pair == std::pair(b, a);
+         });
+}
 
 cudaError_t wait_for_device(int device) {
   std::vector<ItemPtr> ends;
@@ -78,7 +87,7 @@ cudaError_t cudaDeviceSynchronize() {
 cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
   return api("cudaDeviceCanAccessPeer", [&] {
     if (!exists(device) || !exists(peer)) return cudaErrorInvalidDevice;
-    *can = device != peer && options().peers ? 1 : 0;
+    *can = device != peer && reach_each_other(device, peer) ? 1 : 0;
     return cudaSuccess;
   });
 }
@@ -86,7 +95,7 @@ cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
   return api("cudaDeviceEnablePeerAccess", [&] {
     if (flags != 0) return cudaErrorInvalidValue;
     if (!exists(peer) || peer == current_device()) return cudaErrorInvalidDevice;
-    if (!options().peers) return cudaErrorPeerAccessUnsupported;
+    if (!reach_each_other(current_device(), peer)) return cudaErrorPeerAccessUnsupported;
     return peers().insert({current_device(), peer}).second ? cudaSuccess
                                                            : cudaErrorPeerAccessAlreadyEnabled;
   });
@@ -96,6 +105,25 @@ cudaError_t cudaDeviceDisablePeerAccess(int peer) {
     if (!exists(peer)) return cudaErrorInvalidDevice;
     return peers().erase({current_device(), peer}) != 0 ? cudaSuccess
                                                         : cudaErrorPeerAccessNotEnabled;
+  });
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char* id, int room, int device) {
+  return api("cudaDeviceGetPCIBusId", [&] {
+    if (!exists(device)) return cudaErrorInvalidDevice;
+    if (id == nullptr || room < 13) return cudaErrorInvalidValue;
+    std::snprintf(id, static_cast<std::size_t>(room), "0000:%02X:00.0", 0x10 + device);
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* id) {
+  return api("cudaDeviceGetByPCIBusId", [&] {
+    unsigned bus = 0;
+    if (device == nullptr || id == nullptr || std::sscanf(id, "0000:%x:00.0", &bus) != 1)
+      return cudaErrorInvalidValue;
+    if (bus < 0x10 || !exists(static_cast<int>(bus) - 0x10)) return cudaErrorInvalidDevice;
+    *device = static_cast<int>(bus) - 0x10;
+    return cudaSuccess;
   });
 }
 
@@ -173,7 +201,9 @@ const char* cudaGetErrorName(cudaError_t error) {
     SIM_ERROR(cudaErrorInvalidPitchValue);
     SIM_ERROR(cudaErrorNoDevice);
     SIM_ERROR(cudaErrorInvalidDevice);
+    SIM_ERROR(cudaErrorDeviceUninitialized);
     SIM_ERROR(cudaErrorInvalidResourceHandle);
+    SIM_ERROR(cudaErrorMapBufferObjectFailed);
     SIM_ERROR(cudaErrorIllegalState);
     SIM_ERROR(cudaErrorNotReady);
     SIM_ERROR(cudaErrorIllegalAddress);

@@ -1,4 +1,4 @@
-// The driver calls that the library takes: stream memory operations.
+// The driver calls that the library takes: stream memory operations, and where memory begins.
 #include <cstring>
 
 #include <cuda.h>
@@ -125,6 +125,16 @@ CUresult cuStreamBatchMemOp(CUstream stream, unsigned number, CUstreamBatchMemOp
   });
 }
 
+CUresult cuMemGetAddressRange(CUdeviceptr* base, std::size_t* bytes, CUdeviceptr pointer) {
+  return driver_api("cuMemGetAddressRange", [&] {
+    const Allocation* const a = Memory::get().find(reinterpret_cast<void*>(pointer));
+    if (a == nullptr || a->device < 0) return cudaErrorInvalidValue;
+    if (base != nullptr) *base = reinterpret_cast<CUdeviceptr>(a->base);
+    if (bytes != nullptr) *bytes = a->bytes;
+    return cudaSuccess;
+  });
+}
+
 CUresult cuDeviceGet(CUdevice* device, int ordinal) {
   if (ordinal < 0 || ordinal >= options().devices) return CUDA_ERROR_INVALID_DEVICE;
   *device = ordinal;
@@ -158,6 +168,7 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function
         {"cuStreamWaitValue32", reinterpret_cast<void*>(&cuStreamWaitValue32)},
         {"cuStreamWriteValue32", reinterpret_cast<void*>(&cuStreamWriteValue32)},
         {"cuStreamBatchMemOp", reinterpret_cast<void*>(&cuStreamBatchMemOp)},
+        {"cuMemGetAddressRange", reinterpret_cast<void*>(&cuMemGetAddressRange)},
         {"cuDeviceGet", reinterpret_cast<void*>(&cuDeviceGet)},
         {"cuDeviceGetAttribute", reinterpret_cast<void*>(&cuDeviceGetAttribute)},
         {"cuGetErrorName", reinterpret_cast<void*>(&cuGetErrorName)},

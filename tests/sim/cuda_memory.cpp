@@ -38,6 +38,7 @@ cudaError_t release(void* pointer, bool on_device) {
     a = starting_at(pointer, on_device);
     if (a == nullptr) return cudaErrorInvalidValue;
   }
+  if (!ended()) check_not_mapped(*a);
   Memory::get().release(*a);
   progress();
   return cudaSuccess;

@@ -101,6 +101,13 @@ bool device_step() {
   return false;
 }
 
+double next_deadline_of_fronts() {
+  double next = never;
+  for (const ItemPtr& item : front_items())
+    if (item->work.until) next = std::min(next, item->work.until());
+  return next;
+}
+
 std::string report_of_fronts() {
   std::string text;
   for (const ItemPtr& item : front_items()) {

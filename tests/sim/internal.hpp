@@ -37,6 +37,8 @@ void as_device_work(int rank, bool device_memory, const std::function<void()>& f
 // memory.cpp
 void check_guards();
 void leaks_of_memory(std::vector<std::string>& leaks);
+// cuda_ipc.cpp
+void leaks_of_mappings(std::vector<std::string>& leaks);
 // stream.cpp, graph.cpp
 void leaks_of_streams(std::vector<std::string>& leaks);
 void leaks_of_graphs(std::vector<std::string>& leaks);

@@ -3,13 +3,20 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <memory>
+#include <numeric>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <dpgather/core/cuda/api.hpp>
 #include <dpgather/core/cuda/stream.hpp>
+#include <dpgather/core/cuda/wait_body.hpp>
 #include <dpgather/core/launch.hpp>
 
 #include "sim/kernel.hpp"
@@ -37,6 +44,60 @@ void launch(CudaStream stream, std::string_view name, std::int64_t rows, const B
                                 for (int i = 0; i < lanes; ++i)
                                   body(row, order[static_cast<std::size_t>(i)], lanes);
                               });
+  };
+  detail::cuda_check(start(), name);
+  detail::cuda_check(cudaGetLastError(), name);
+}
+
+/// As in core/cuda/launch_wait.cuh: what a thread of the kernel spins on is asked whenever the work is
+/// looked at. Rows begin one after another, in random order, and other work runs in between.
+template <detail::WaitBody Body>
+void launch_wait(CudaStream stream, std::string_view name, int rows, std::chrono::nanoseconds limit,
+                 const Body& body) {
+  struct Waiting {
+    std::vector<int> to_begin, begun;
+    double deadline = std::numeric_limits<double>::infinity();
+    bool started = false;
+    bool expired = false;
+  };
+  const auto start = [&]() -> cudaError_t {
+    const sim::Turn turn;
+    if (const sim::Fault* const fault = sim::call("kernel launch"))
+      return static_cast<cudaError_t>(fault->cuda);
+    if (rows < 1 || rows > 256) return cudaErrorInvalidConfiguration;
+    sim::Work work{.name = std::string(name), .kind = sim::Count::kernel};
+    const double limit_s = std::chrono::duration<double>(limit).count();
+    work.on_launch = [=](sim::Work& w) {
+      const auto at = std::make_shared<Waiting>();
+      w.ready = [=] {
+        if (!at->started) {
+          at->started = true;
+          at->deadline = sim::now_s() + limit_s;
+          at->to_begin.resize(static_cast<std::size_t>(rows));
+          std::iota(at->to_begin.begin(), at->to_begin.end(), 0);
+        }
+        if (!at->to_begin.empty()) {
+          const auto i = sim::choose(at->to_begin.size());
+          std::swap(at->to_begin[i], at->to_begin.back());
+          body.begin(at->to_begin.back());
+          at->begun.push_back(at->to_begin.back());
+          at->to_begin.pop_back();
+          sim::progress();
+          return false;
+        }
+        std::erase_if(at->begun, [&](int row) { return body.done(row); });
+        at->expired = !at->begun.empty() && sim::now_s() > at->deadline;
+        return at->begun.empty() || at->expired;
+      };
+      w.run = [=] { body.end(at->expired); };
+      w.until = [=] { return at->to_begin.empty() ? at->deadline + 1e-6 : sim::now_s(); };
+      w.waits_for = [=] {
+        std::string text = "waits for rows";
+        for (const int row : at->begun) text += " " + std::to_string(row);
+        return text;
+      };
+    };
+    return sim::enqueue(stream.get(), std::move(work));
   };
   detail::cuda_check(start(), name);
   detail::cuda_check(cudaGetLastError(), name);

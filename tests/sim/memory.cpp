@@ -41,13 +41,21 @@ void open(const unsigned char* at, std::size_t bytes) {
 // the whole process.
 int key = -1;
 unsigned char* arena_base = nullptr;
+int arena_file = -1;
+// Behind the arena lie second addresses of its memory.
+unsigned char* again_base() {
+  return arena_base + arena_bytes;
+}
+bool is_again(const void* p) {
+  return address(p) >= address(again_base()) && address(p) < address(again_base()) + arena_bytes;
+}
 int openings = 0;  // of the process
 
 struct sigaction previous;
 
 void on_fault(int signal, siginfo_t* info, void*) {
   const auto* const at = static_cast<const unsigned char*>(info->si_addr);
-  if (at >= arena_base && at < arena_base + arena_bytes) {
+  if (at >= arena_base && at < arena_base + 2 * arena_bytes) {
     const Allocation* const a = Memory::get().near(at);
     char text[300];
     const int n = std::snprintf(
@@ -73,10 +81,15 @@ void watch_faults() {
 }
 
 void make_arena() {
+  void* const both =
+      mmap(nullptr, 2 * arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (both == MAP_FAILED) std::abort();
+  arena_base = static_cast<unsigned char*>(both);
+  arena_file = memfd_create("simulated device memory", MFD_CLOEXEC);
+  if (arena_file < 0 || ftruncate(arena_file, static_cast<off_t>(arena_bytes)) != 0) std::abort();
   void* const memory =
-      mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      mmap(both, arena_bytes, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, arena_file, 0);
   if (memory == MAP_FAILED) std::abort();
-  arena_base = static_cast<unsigned char*>(memory);
   key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
   if (key >= 0 && pkey_mprotect(memory, arena_bytes, PROT_READ | PROT_WRITE, key) != 0)
     std::abort();
@@ -96,15 +109,57 @@ DeviceAccess::DeviceAccess() {
   if (key >= 0) {
     if (openings_of_thread++ == 0) pkey_set(key, 0);
   } else if (openings++ == 0) {
-    mprotect(arena_base, arena_bytes, PROT_READ | PROT_WRITE);
+    Memory::get().protect(PROT_READ | PROT_WRITE);
   }
 }
 DeviceAccess::~DeviceAccess() {
   if (key >= 0) {
     if (--openings_of_thread == 0) pkey_set(key, PKEY_DISABLE_ACCESS);
   } else if (--openings == 0) {
-    mprotect(arena_base, arena_bytes, PROT_NONE);
+    Memory::get().protect(PROT_NONE);
   }
+}
+
+void Memory::protect(int protection) const {
+  mprotect(arena_base, arena_bytes, protection);
+  for (const auto& [base, again] : again_)
+    mprotect(reinterpret_cast<void*>(base), again.room, protection);
+}
+
+unsigned char* Memory::map_again(const Allocation& a) {
+  constexpr std::size_t page = 4096;
+  const auto from = static_cast<std::size_t>(a.base - arena_base);
+  const std::size_t skipped = from % page;
+  const std::size_t room = (skipped + a.bytes + page - 1) / page * page;
+  if (top_again_ + room > arena_bytes) return nullptr;
+  unsigned char* const at = again_base() + top_again_;
+  top_again_ += room + page;
+  const int rights = key >= 0 || openings > 0 ? PROT_READ | PROT_WRITE : PROT_NONE;
+  if (mmap(at, room, rights, MAP_SHARED | MAP_FIXED, arena_file,
+           static_cast<off_t>(from - skipped)) == MAP_FAILED)
+    std::abort();
+  if (key >= 0 && pkey_mprotect(at, room, PROT_READ | PROT_WRITE, key) != 0) std::abort();
+  again_[address(at)] = {skipped + a.bytes, room, a.base - skipped};
+  return at + skipped;
+}
+
+void Memory::unmap_again(const unsigned char* at) {
+  auto it = again_.upper_bound(address(at));
+  if (it == again_.begin()) return;
+  --it;
+  if (mmap(reinterpret_cast<void*>(it->first), it->second.room, PROT_NONE,
+           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+    std::abort();
+  again_.erase(it);
+}
+
+const void* Memory::original(const void* pointer) const {
+  if (!is_again(pointer)) return pointer;
+  auto it = again_.upper_bound(address(pointer));
+  if (it == again_.begin()) return nullptr;
+  --it;
+  const std::size_t offset = address(pointer) - it->first;
+  return offset < it->second.bytes ? it->second.original + offset : nullptr;
 }
 
 std::string Allocation::name() const {
@@ -207,6 +262,7 @@ const Allocation* Memory::near(const void* pointer) const {
 }
 
 Allocation* Memory::find(const void* pointer) {
+  pointer = original(pointer);
   auto it = all_.upper_bound(address(pointer));
   if (it == all_.begin()) return nullptr;
   --it;
@@ -215,10 +271,12 @@ Allocation* Memory::find(const void* pointer) {
 }
 
 bool Memory::in_arena(const void* pointer) const {
-  return address(pointer) >= address(arena_) && address(pointer) < address(arena_) + arena_bytes;
+  return address(pointer) >= address(arena_) && address(pointer) < address(arena_) + 2 * arena_bytes;
 }
 
 std::string Memory::complaint(const void* pointer, std::size_t bytes) {
+  if (original(pointer) == nullptr) return "memory of another process that is not mapped any more";
+  pointer = original(pointer);
   const Allocation* const a = find(pointer);
   if (a == nullptr) {
     const Allocation* const freed = near(pointer);
@@ -260,6 +318,7 @@ void Memory::drop_ranks() {
   all_.clear();
   used_.clear();
   top_ = 0;
+  top_again_ = 0;  // cuda_ipc.cpp has ended all of them
 }
 
 void check_guards() {

@@ -27,6 +27,9 @@ struct Allocation {
   [[nodiscard]] std::string name() const;
 };
 
+/// A violation if a rank that lives still maps it.
+void check_not_mapped(const Allocation& freed);
+
 class Memory {
  public:
   static Memory& get();
@@ -45,6 +48,13 @@ class Memory {
   void check_guards();
   [[nodiscard]] std::vector<std::string> live_of_ranks() const;
   void drop_ranks();
+  /// Another address of a device's allocation, as a process has it that maps it; and the end of that.
+  unsigned char* map_again(const Allocation& allocation);
+  void unmap_again(const unsigned char* at);
+  /// The allocation's own address for one of `map_again`; null if that has come to its end.
+  const void* original(const void* pointer) const;
+  /// Of all of it, where threads have no rights of their own.
+  void protect(int protection) const;
   /// What a host thread touched that it must not, for the signal handler.
   const Allocation* near(const void* pointer) const;
 
@@ -57,6 +67,12 @@ class Memory {
   std::map<std::uintptr_t, Allocation>
       all_;  // by base; retired ones stay until their room is reused
   std::map<int, std::size_t> used_;
+  struct Again {
+    std::size_t bytes, room;
+    const unsigned char* original;
+  };
+  std::map<std::uintptr_t, Again> again_;
+  std::size_t top_again_ = 0;
   unsigned char* arena_ = nullptr;
   std::size_t top_ = 0;
   std::uint64_t next_id_ = 1;

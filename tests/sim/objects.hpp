@@ -134,6 +134,7 @@ void add_node(Stream& stream, Work work);
 cudaError_t check_unsafe();
 /// Waits until all streams of `device` are idle, those destroyed too.
 cudaError_t wait_for_device(int device);
+bool reach_each_other(int a, int b);
 /// Breaks the capture, and says so.
 cudaError_t break_capture(Capture& capture, cudaError_t error);
 

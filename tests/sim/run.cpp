@@ -125,6 +125,7 @@ Report run(const Options& options, const std::function<void(int)>& body) {
     leaks_of_streams(report.leaks);
     leaks_of_graphs(report.leaks);
     leaks_of_memory(report.leaks);
+    leaks_of_mappings(report.leaks);
   }
   check_guards();
   report.deadlock = scheduler.deadlock;

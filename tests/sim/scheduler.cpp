@@ -205,7 +205,7 @@ Participant* Scheduler::pick() {
 /// All wait: to the time at which the first of them wakes. False if there is none, or if that has
 /// led to nothing for too long.
 bool Scheduler::jump() {
-  double next = never;
+  double next = next_deadline_of_fronts();
   for (const auto& p : all_)
     if (p->state == State::blocked) next = std::min(next, p->until);
   if (next == never || now - last_progress_ > sim::options().deadline_s) return false;
@@ -229,9 +229,8 @@ bool Scheduler::wake_the_stopped() {
 bool Scheduler::wake_followers() {
   bool any = false;
   for (auto& p : all_) {
-    const bool follows = std::any_of(all_.begin(), all_.end(), [&](const auto& q) {
-      return q->over && q->rank == p->rank;
-    });
+    const bool follows = std::any_of(all_.begin(), all_.end(),
+                                     [&](const auto& q) { return q->over && q->rank == p->rank; });
     if (!follows || p->over || p->state != State::blocked) continue;
     p->state = State::runnable;
     p->over = true;

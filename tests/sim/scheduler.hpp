@@ -119,6 +119,8 @@ std::size_t fronts();
 /// Runs (a slice of) one enabled piece of work; false if there is none.
 bool device_step();
 std::string report_of_fronts();
+/// When the first that has a deadline meets it; `never` if none has.
+double next_deadline_of_fronts();
 
 /// This thread is running device work: waits are real, and no call is allowed.
 bool in_device_work();

@@ -12,6 +12,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <cuda_runtime_api.h>
@@ -44,6 +45,8 @@ struct Options {
   double deadline_s = 7200;
   /// May device a access device b? All may if false is not asked for.
   bool peers = true;
+  /// Or all but these pairs, in both directions.
+  std::vector<std::pair<int, int>> apart = {};
   /// Host code that touches device memory ends the program with a message.
   bool guard_device_memory = true;
   /// What cudaMemGetInfo says is there, in bytes, on each device.
@@ -150,6 +153,8 @@ struct Work {
   std::function<bool()> slice = {};
   /// For the deadlock report: "waits for ranks 0, 2".
   std::function<std::string()> waits_for = {};
+  /// When (by now_s) `ready` is worth asking again though nothing else happens; it has a deadline.
+  std::function<double()> until = {};
   /// Host issue: called on each copy at once when enqueued eagerly, and at every launch of a graph
   /// (on a copy of the captured work, in the order of capture). May set the fields above.
   std::function<void(Work&)> on_launch = {};

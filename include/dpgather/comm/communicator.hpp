@@ -58,9 +58,10 @@ concept Communicator = MemorySpace<typename C::memory_type> &&
   { comm.elements_moved() } -> std::same_as<std::uint64_t>;
 };
 
-/// One whose ranks can reach each other's memory: what an address of one rank's buffer is good for
-/// on all. `peers_in_reach()`: whether they do, the same on all ranks and for good; the rest is
-/// called only if so. `barrier(s)`: no rank's later work on `s` begins before all ranks' earlier work is done, and
+/// One whose ranks may reach each other's memory. `peers_in_reach()`: whether they do, the same on all
+/// ranks and for good; if not, `barrier` throws. An address of one rank's buffer is good on all, or else the
+/// communicator offers `reach(data)`, collective: a pointer to what holds the `addresses()`, [size], of
+/// the ranks' buffers, to be destroyed, collectively, before they are. `barrier(s)`: no rank's later work on `s` begins before all ranks' earlier work is done, and
 /// what that wrote is seen; it is recorded on a capturing stream. `stop_word()`: element work that
 /// touches peers' memory must do nothing once it is set; null if that cannot be. `note_moved`
 /// counts elements that such work moves.

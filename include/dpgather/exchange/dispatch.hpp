@@ -20,7 +20,7 @@ template <GatherMode Mode, class Comm>
   constexpr bool asked = Mode::may_use(Transport::sum_len_peer_store);
   static_assert(!asked || PeerCommunicator<Comm> || Mode::may_use(Transport::max_len),
                 "SumLen<PeerStore> needs a communicator whose ranks reach each other's memory, as "
-                "those of ThreadComm do");
+                "those of ThreadComm and IpcComm do");
   return asked && PeerCommunicator<Comm>;
 }
 template <class Mode, class Comm>

@@ -19,13 +19,14 @@ namespace dpgather::detail {
 template <Element T, Communicator Comm, bool ToPeers>
 class GatherParts {
  public:
-  GatherParts(Comm& ffn, const GatherConfig& config)
+  /// `must_reach`: the mode knows nothing but stores into peers' buffers.
+  GatherParts(Comm& ffn, const GatherConfig& config, bool must_reach)
       : ffn_(ffn),
         config_(config),
         global_(ffn, config.max_global_rows * config.hidden),
         partial_(ffn, config.max_global_rows * config.hidden),
         staging_(ffn, config.max_local_rows * config.hidden),
-        peers_(ffn, global_.data(), partial_.data()),
+        peers_(ffn, global_.data(), partial_.data(), must_reach),
         ragged_(static_cast<std::size_t>(ffn.size())),
         ragged_attn_(static_cast<std::size_t>(config.layout.attn_tp)) {
     const int attn_tp = config.layout.attn_tp;
@@ -40,6 +41,8 @@ class GatherParts {
             name(transport), " needs ranks that reach each other's memory, and these ", ffn_.size(),
             " do not");
   }
+  /// Throws if a wait for peers has failed.
+  void check_peers() { peers_.check(); }
   void set_step(std::int64_t step) {
     ffn_.set_step(step);
     if (attn_) attn_->set_step(step);

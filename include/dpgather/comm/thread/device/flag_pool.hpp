@@ -14,8 +14,8 @@
 #include <vector>
 
 #include <dpgather/comm/thread/device/brake.hpp>
-#include <dpgather/comm/thread/device/stream_memory.hpp>
 #include <dpgather/core/cuda/memory.hpp>
+#include <dpgather/core/cuda/stream_memory.hpp>
 
 namespace dpgather::detail {
 

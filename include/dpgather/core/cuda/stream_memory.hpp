@@ -28,9 +28,10 @@ struct Flag {
     cuda_check(cudaGetDriverEntryPoint("cuStreamBatchMemOp", &found, cudaEnableDefault, &result),
                "cudaGetDriverEntryPoint(cuStreamBatchMemOp)");
 #endif
-    require(result == cudaDriverEntryPointSuccess && found != nullptr, {.operation = "ThreadComm"},
-            "the driver has no cuStreamBatchMemOp, which orders captured calls: it needs a driver "
-            "for CUDA 12.0 or newer");
+    require(
+        result == cudaDriverEntryPointSuccess && found != nullptr, {},
+        "the driver has no cuStreamBatchMemOp, which orders the streams of ranks that may share "
+        "a GPU: it needs a driver for CUDA 12.0 or newer");
     return reinterpret_cast<Call>(found);
   }();
   return call;
@@ -60,9 +61,10 @@ class StreamMemoryBatch {
   void submit(CudaStream stream) {
     const CUresult result = stream_batch_mem_op()(stream.get(), number_, ops_.data(), 0);
     number_ = 0;
-    require(result != CUDA_ERROR_NOT_SUPPORTED, {.operation = "ThreadComm"},
-            "this device has no stream memory operations, which order captured calls: use eager "
-            "calls on it");
+    require(
+        result != CUDA_ERROR_NOT_SUPPORTED, {},
+        "this device has no stream memory operations, which order captured calls and ranks that "
+        "share a GPU: use eager calls of ThreadComm on it");
     // The runtime's codes are the driver's.
     cuda_check(static_cast<cudaError_t>(result), "cuStreamBatchMemOp");
   }
