@@ -28,22 +28,35 @@ struct Peers {
   }
 };
 
+/// Waits for `stream`, as long as `comm` has not failed.
+template <class Comm, class Stream>
+void wait_for(Comm& comm, Stream stream) {
+  if constexpr (requires { comm.synchronize(stream); })
+    comm.synchronize(stream);
+  else
+    stream.synchronize();
+}
+
+/// Collective, done when it returns: `words`, `[ranks]`, are the `word` of every rank.
+template <PeerCommunicator Comm>
+void share_word(Comm& comm, std::int64_t word, std::int64_t* words) {
+  const typename Comm::memory_type::stream_type stream{};
+  WriteWords own{};
+  own.values[0] = word;
+  own.to = words + comm.rank();
+  own.count = 1;
+  launch(stream, "own_word", 1, own);
+  comm.all_gather(static_cast<const std::int64_t*>(own.to), words, 1, stream);
+  wait_for(comm, stream);
+}
+
 /// Collective: every rank gives its own buffer, which lives as long as any rank's table is used.
 template <Element T, PeerCommunicator Comm>
 class PeerTable {
  public:
   PeerTable(Comm& comm, T* own) : comm_(comm), addresses_(comm.size()) {
-    const typename Comm::memory_type::stream_type stream{};
-    WriteWords word{};
-    word.values[0] = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(own));
-    word.to = addresses_.data() + comm.rank();
-    word.count = 1;
-    launch(stream, "own_address", 1, word);
-    comm.all_gather(static_cast<const std::int64_t*>(word.to), addresses_.data(), 1, stream);
-    if constexpr (requires { comm.synchronize(stream); })
-      comm.synchronize(stream);
-    else
-      stream.synchronize();
+    share_word(comm, static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(own)),
+               addresses_.data());
   }
   [[nodiscard]] Peers<T> view() const {
     return {addresses_.data(), comm_.size(), comm_.rank(), comm_.stop_word()};
