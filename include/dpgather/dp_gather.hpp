@@ -164,13 +164,17 @@ class DpGather {
   [[nodiscard]] RowsMoved moved() const { return moved_.moved(); }
   [[nodiscard]] const GatherConfig& config() const { return config_; }
   [[nodiscard]] const Lifeline& lifeline() const { return lifeline_; }
+  /// Of all that choices follow from, what memory is in reach too: to be agreed as a policy.
   [[nodiscard]] std::uint64_t fingerprint() const {
+    const Allowed allowed = parts_.allowed(true);
     return Hash{}
         .add(mode_.fingerprint())
         .add(rounding_.fingerprint())
         .add(ElementTraits<T>::dtype)
         .add(config_.hidden)
         .add(config_.hosts)
+        .add(allowed.peers)
+        .add(allowed.host_peers)
         .add(config_.max_local_rows)
         .add(config_.max_global_rows)
         .value();

@@ -186,29 +186,6 @@ TEST_CASE("leaders receive the rows of hosts, padded in a static shape, and memb
   });
 }
 
-TEST_CASE("auto goes by hosts where a captured step has SUM_LEN, and by all-gather-v eagerly") {
-  on_hosts({.dp = 4}, 2, [](RankOf<HostsComm>& rank) {
-    const GatherConfig config{.layout = rank.layout, .hidden = 2, .max_local_rows = 8, .hosts = 2};
-    DpGather<Auto<>, float, HostsComm> gather(rank.comm, config);
-    DpGather<Auto<>, float, HostsComm> kept(rank.comm, config, {.peer_stores = false});
-    const std::int64_t n = rank.dp() == 3 ? 8 : 1;
-    const Step skewed = rank.agree({.tokens = n, .requests = n, .forward = Forward::decode});
-    expect(gather.static_transport(skewed) == Transport::sum_len_hierarchical, "captured");
-    expect(kept.static_transport(skewed) == Transport::sum_len_all_reduce, "kept");
-    expect(gather.exact_shape(skewed).transport == Transport::sum_len_all_gather_v, "eager");
-    const Step even = rank.agree({.tokens = 4, .requests = 4, .forward = Forward::decode});
-    expect(gather.static_transport(even) == Transport::max_len, "even");
-    gather.begin_step(skewed,
-                      {.local_len = 8,
-                       .global_len = 16,
-                       .transport = Transport::sum_len_hierarchical,
-                       .forward = Forward::decode,
-                       .is_static = true},
-                      {});
-    expect(gather.choices()[ChoiceReason::across_hosts] == 1, "reason");
-  });
-}
-
 TEST_CASE("hosts that do not divide the DP ranks, or out of reach inside, are refused alike") {
   const auto error = [](const DpLayout& layout, int hosts, int true_hosts) {
     std::vector<std::string> found;

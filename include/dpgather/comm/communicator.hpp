@@ -59,9 +59,10 @@ concept Communicator = MemorySpace<typename C::memory_type> &&
 };
 
 /// One whose ranks can reach each other's memory: what an address of one rank's buffer is good for
-/// on all. `peers_in_reach()`: whether they do, the same on all ranks and for good; the rest is
-/// called only if so. `barrier(s)`: no rank's later work on `s` begins before all ranks' earlier work is done, and
-/// what that wrote is seen; it is recorded on a capturing stream. `stop_word()`: element work that
+/// on all. `peers_in_reach()`: whether they do, the same on all ranks (of all FFN groups, where there
+/// are several) and for good; the calls below are made only if so, but `note_moved` always.
+/// `barrier(s)`: no rank's later work on `s` begins before all ranks' earlier work is done, and what
+/// that wrote is seen; it is recorded on a capturing stream. `stop_word()`: element work that
 /// touches peers' memory must do nothing once it is set; null if that cannot be. `note_moved`
 /// counts elements that such work moves.
 template <class C>
