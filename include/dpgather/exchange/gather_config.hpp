@@ -24,7 +24,7 @@ struct GatherConfig {
   /// MAX_LEN slot, once a step, and gathers from the slot are a collective and nothing else.
   bool clean_slots = false;
   /// Hosts of the FFN group: consecutive ranks, equally many on each, and those of a DP rank on one.
-  /// If there are several, memory counts as in reach on one's own host only.
+  /// If there are several, Auto and SumLen<Hierarchical> reach memory on a rank's own host only.
   int hosts = 1;
 
   /// Throws InvalidArgument unless a communicator of `ranks` ranks can serve it.
