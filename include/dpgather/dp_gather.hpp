@@ -27,8 +27,9 @@ namespace dpgather {
 /// global buffer `[global_len, H]`, the partial-sum buffer of the same shape and a `[local_len, H]`
 /// staging buffer at fixed addresses; keeps a reference to `ffn`. What `gather` returns is valid
 /// until the next `gather`. The caller's rows are never changed. The constructor is collective where
-/// A > 1 (it splits the attention-TP group off), where the communicator registers buffers, and where
-/// ranks store into their peers' buffers; between processes (IpcComm) the destructor is as well.
+/// A > 1 (it splits the attention-TP group off), where the communicator registers buffers, where
+/// ranks store into their peers' buffers, and where they go by hosts; between processes (IpcComm) the
+/// destructor is as well.
 ///
 /// Shapes come from `exact_shape` (eager) or are capture sizes (`is_static`). Calls with a static
 /// shape may be captured: they depend on the shape and on what `begin_step` wrote, on nothing else.
@@ -47,10 +48,14 @@ class DpGather {
         rounding_(std::move(rounding)),
         counts_(config.layout.group_dp(), ffn.rank() / config.layout.attn_tp),
         reduction_check_(ffn.size(), Comm::checks >= CheckLevel::communicating),
-        parts_(ffn, config_, !Mode::may_use(Transport::max_len)),
+        parts_(ffn, config_,
+               Mode::may_use(Transport::sum_len_peer_store) && !Mode::may_use(Transport::max_len)),
         lifeline_(concat("DpGather of rank ", ffn.rank())) {
     if constexpr (!Mode::may_use(Transport::max_len) && stores_to_peers)
-      parts_.check_transport(Transport::sum_len_peer_store, where("DpGather"));
+      parts_.check_transport(Mode::may_use(Transport::sum_len_peer_store)
+                                 ? Transport::sum_len_peer_store
+                                 : Transport::sum_len_hierarchical,
+                             where("DpGather"));
   }
   DpGather(const DpGather&) = delete;
   DpGather& operator=(const DpGather&) = delete;
@@ -113,7 +118,7 @@ class DpGather {
     check_rows(local, "gather", shape.is_static ? shape.local_len : plan_.own_valid());
     stream.hold(lifeline_);
     detail::dispatch<Mode, Comm>(shape.transport, [&](auto transport) {
-      moved_.count(ffn_, stream, &RowsMoved::out,
+      moved_.count(parts_, stream, &RowsMoved::out,
                    [&] { transport.gather(context(), shape, local, kind, stream); });
     });
     return {parts_.global(), shape.global_len, config_.hidden};
@@ -128,7 +133,7 @@ class DpGather {
     const detail::Range range("dpgather reduce_scatter");
     check_back(shape, partial, out, stream, "reduce_scatter", true);
     detail::dispatch<Mode, Comm>(shape.transport, [&](auto transport) {
-      moved_.count(ffn_, stream, &RowsMoved::back,
+      moved_.count(parts_, stream, &RowsMoved::back,
                    [&] { transport.reduce_scatter(context(), shape, partial, out, stream); });
     });
   }
@@ -162,12 +167,17 @@ class DpGather {
   [[nodiscard]] RowsMoved moved() const { return moved_.moved(); }
   [[nodiscard]] const GatherConfig& config() const { return config_; }
   [[nodiscard]] const Lifeline& lifeline() const { return lifeline_; }
+  /// Of all that choices follow from, what memory is in reach too: to be agreed as a policy.
   [[nodiscard]] std::uint64_t fingerprint() const {
+    const Allowed allowed = parts_.allowed(true);
     return Hash{}
         .add(mode_.fingerprint())
         .add(rounding_.fingerprint())
         .add(ElementTraits<T>::dtype)
         .add(config_.hidden)
+        .add(config_.hosts)
+        .add(allowed.peers)
+        .add(allowed.host_peers)
         .add(config_.max_local_rows)
         .add(config_.max_global_rows)
         .value();
@@ -178,19 +188,16 @@ class DpGather {
     return {ffn_.rank(), step_, operation};
   }
 
-  [[nodiscard]] Allowed allowed(bool captured) const {
-    return {.captured = captured, .peers = parts_.peers_in_reach()};
-  }
   [[nodiscard]] Choice choose_static(const Step& step) {
     PlanInput input = step.plan_input(config_.axis, config_.phase);
     input.layout.ffn_dp = 0;
     detail::load_group(input, step.rank(), scratch_);
-    return mode_.choose({scratch_.lens, is_prefill(input.forward)}, allowed(true));
+    return mode_.choose({scratch_.lens, is_prefill(input.forward)}, parts_.allowed(true));
   }
   Choice plan_exact(const Step& step, Plan& plan) const {
     Choice choice;
     const auto choose = [&](const StepLoad& load) {
-      choice = mode_.choose(load, allowed(false));
+      choice = mode_.choose(load, parts_.allowed(false));
       return *choice.transport;
     };
     make_plan(step.plan_input(config_.axis, config_.phase), step.rank(), rounding_, choose, plan);
@@ -228,7 +235,7 @@ class DpGather {
   Rounding rounding_;
   DeviceCounts<typename Comm::memory_type> counts_;
   detail::ReductionCheck<typename Comm::memory_type> reduction_check_;
-  detail::GatherParts<T, Comm, stores_to_peers> parts_;
+  detail::GatherParts<T, Comm, stores_to_peers, detail::goes_by_hosts<Mode, Comm>> parts_;
   Plan plan_, scratch_;
   ChoiceCounts choices_;
   detail::MovedCounter moved_;

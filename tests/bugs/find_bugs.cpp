@@ -42,6 +42,7 @@ void serve(std::uint64_t seed) {
   const AnyMode mode{any_transport<Comm>(random())};
   const DeviceWorld<Comm> world(layout);
 #endif
+  const int hosts = mode.transport == Transport::sum_len_hierarchical ? layout.dp : 1;
   const bool graphs = random() % 3 != 0;
   // A communicator split off a gather that graphs hold stays alive on purpose: no leak, but no use here.
   const bool renews = random() % 4 == 0 && layout.attn_tp == 1;
@@ -53,7 +54,7 @@ void serve(std::uint64_t seed) {
                              .schedule = schedules[seed % 2]};
   sim::run(options, [&](int r) {
     run_device_rank(world, r, options.devices, [&](RankOf<Comm>& rank) {
-      Serving<AnyMode, Comm> serving(rank, graphs, mode);
+      Serving<AnyMode, Comm> serving(rank, graphs, mode, {}, hosts);
       std::mt19937_64 draw(seed * 31);
       std::uint64_t moved = 0;
       for (int step = 0; step < 7; ++step) {

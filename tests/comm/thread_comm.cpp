@@ -317,3 +317,41 @@ TEST_CASE("an eager collective allocates nothing once warm") {
     test::expect(after == before, after - before, " allocations");
   });
 }
+
+TEST_CASE(
+    "those split off a communicator fail with it, and with a communicator they are split off") {
+  const auto hub = std::make_shared<ThreadHub>(3);
+  std::vector<std::string> texts(3);
+  std::atomic<int> ready{0};
+  run_ranks(3, [&](int rank) {
+    ThreadComm<> comm(hub, rank);
+    ThreadComm<> child = comm.split(0, rank);
+    ThreadComm<> grandchild = child.split(0, rank);
+    ++ready;
+    if (rank == 0) {
+      while (ready.load() < 3) std::this_thread::yield();
+      comm.abort("out of memory");
+      CHECK_THROWS_AS(child.check(), PeerError);
+      return;
+    }
+    try {
+      (rank == 1 ? child : grandchild).barrier(HostStream{});  // rank 0 will not come
+    } catch (const PeerError& error) {
+      texts[static_cast<std::size_t>(rank)] = error.detail();
+    }
+  });
+  for (const std::size_t rank : {1u, 2u})
+    CHECK(texts[rank] == "communicator failed: rank 0 aborted: out of memory");
+}
+
+TEST_CASE("a communicator outlives the failure of one that was split off it") {
+  const auto hub = std::make_shared<ThreadHub>(2);
+  run_ranks(2, [&](int rank) {
+    ThreadComm<> comm(hub, rank);
+    ThreadComm<> child = comm.split(0, rank);
+    child.abort("on purpose");
+    CHECK_THROWS_AS(child.barrier(HostStream{}), PeerError);
+    CHECK_NOTHROW(comm.barrier(HostStream{}));
+    CHECK_NOTHROW(comm.split(0, rank).barrier(HostStream{}));
+  });
+}

@@ -47,6 +47,10 @@ void collectives(CudaStream stream) {
   launch(stream, "copy_row", 1, detail::CopyRow<T>{});
   launch(stream, "store_to_peers", 1, detail::StoreToPeers<T>{});
   launch(stream, "pull_and_add", 1, detail::PullAndAdd<T>{});
+  launch(stream, "store_to_leader", 1, detail::StoreToLeader<T>{});
+  launch(stream, "pull_all", 1, detail::PullAll<T>{});
+  launch(stream, "add_on_host", 1, detail::AddOnHost<T>{});
+  launch(stream, "pull_own", 1, detail::PullOwn<T>{});
 }
 
 template <class T>

@@ -86,10 +86,11 @@ class Serving {
   static constexpr std::int64_t capacity = 12, width = 3;
   using Graphs = GraphCache<ShapeKey, CaptureSizes, Eviction, CudaGraphs>;
 
-  Serving(RankOf<Comm>& rank, bool graphs, Mode mode = {}, Eviction eviction = {})
+  Serving(RankOf<Comm>& rank, bool graphs, Mode mode = {}, Eviction eviction = {}, int hosts = 1)
       : rank_(rank),
         use_graphs_(graphs),
         mode_(mode),
+        hosts_(hosts),
         graphs_(CaptureSizes::sglang(8), eviction),
         static_inputs_({.tokens = capacity, .requests = capacity}),
         ids_(capacity),
@@ -106,9 +107,10 @@ class Serving {
     rank_.comm.synchronize(rank_.stream);
     const Buffer<float, DeviceMemory> between(64);  // so that addresses differ
     gather_.reset();
-    gather_.emplace(rank_.comm,
-                    GatherConfig{.layout = rank_.layout, .hidden = width, .max_local_rows = 8},
-                    mode_);
+    gather_.emplace(
+        rank_.comm,
+        GatherConfig{.layout = rank_.layout, .hidden = width, .max_local_rows = 8, .hosts = hosts_},
+        mode_);
   }
   /// `rows` of each DP rank, at most 8 of each.
   void step(std::int64_t index, const std::vector<std::int64_t>& rows) {
@@ -205,6 +207,7 @@ class Serving {
   RankOf<Comm>& rank_;
   bool use_graphs_;
   Mode mode_;
+  int hosts_;
   std::optional<DpGather<Mode, float, Comm>> gather_;
   Graphs graphs_;
   BasicInPlace<DeviceMemory> in_place_;

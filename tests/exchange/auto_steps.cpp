@@ -146,19 +146,21 @@ TEST_CASE("auto that is kept from peer stores, or out of reach, follows its rule
 
 TEST_CASE("a fixed mode counts as such, and a shape of the caller's own as given") {
   test::on_ranks({.dp = 2}, [](test::Rank& rank) {
-    DpGather<MaxLen> fixed(rank.comm, {.layout = rank.layout, .hidden = H, .max_local_rows = most});
-    DpGather<Auto<>> gather(rank.comm,
-                            {.layout = rank.layout, .hidden = H, .max_local_rows = most});
+    HostsComm comm(rank.comm.split(0, rank.rank()), 0);
+    const GatherConfig config{.layout = rank.layout, .hidden = H, .max_local_rows = most};
+    DpGather<SumLen<PeerStore>, float, HostsComm> fixed(comm, config);
+    DpGather<Auto<>, float, HostsComm> gather(comm, config);
     const std::int64_t n = 2 + rank.dp();
     const Step step = rank.agree({.tokens = n, .requests = n, .forward = Forward::decode});
-    const ShapeKey own{.local_len = 4,
-                       .global_len = 8,
-                       .transport = Transport::max_len,
-                       .forward = Forward::decode,
-                       .is_static = true};
-    fixed.begin_step(step, own, {});
+    ShapeKey own{.local_len = 4,
+                 .global_len = 8,
+                 .transport = Transport::max_len,
+                 .forward = Forward::decode,
+                 .is_static = true};
     gather.begin_step(step, own, {});
     gather.begin_step(step, gather.exact_shape(step), {});
+    own.transport = Transport::sum_len_peer_store;
+    fixed.begin_step(step, own, {});
     expect(fixed.choices()[ChoiceReason::fixed_mode] == 1 && fixed.choices().total() == 1, "fixed");
     expect(gather.choices()[ChoiceReason::given] == 1, "given");
     expect(gather.choices()[ChoiceReason::only_rows_that_exist] == 1, "exact");
@@ -193,5 +195,37 @@ TEST_CASE("a peer store of ranks out of reach is refused, by construction or by 
                         {});
     });
     expect(begun == want && gather.choices().total() == 0, begun);
+  });
+}
+
+TEST_CASE("auto goes by hosts where a captured step has SUM_LEN, and by all-gather-v eagerly") {
+  test::on_ranks({.dp = 4}, [](test::Rank& rank) {
+    HostsComm comm(rank.comm.split(0, rank.rank()), rank.rank() / 2);
+    const GatherConfig config{.layout = rank.layout, .hidden = 2, .max_local_rows = 8, .hosts = 2};
+    DpGather<Auto<>, float, HostsComm> gather(comm, config);
+    DpGather<Auto<>, float, HostsComm> kept(comm, config, {.peer_stores = false});
+    const std::int64_t n = rank.dp() == 3 ? 8 : 1;
+    const Step skewed = rank.agree({.tokens = n, .requests = n, .forward = Forward::decode});
+    expect(gather.static_transport(skewed) == Transport::sum_len_hierarchical, "captured");
+    expect(kept.static_transport(skewed) == Transport::sum_len_all_reduce, "kept");
+    expect(gather.exact_shape(skewed).transport == Transport::sum_len_all_gather_v, "eager");
+    const Step even = rank.agree({.tokens = 4, .requests = 4, .forward = Forward::decode});
+    expect(gather.static_transport(even) == Transport::max_len, "even");
+    gather.begin_step(skewed,
+                      {.local_len = 8,
+                       .global_len = 16,
+                       .transport = Transport::sum_len_hierarchical,
+                       .forward = Forward::decode,
+                       .is_static = true},
+                      {});
+    expect(gather.choices()[ChoiceReason::across_hosts] == 1, "reason");
+    // What is in reach is part of what all must agree on.
+    HostsComm one(rank.comm.split(0, rank.rank()), 0),
+        none(rank.comm.split(0, rank.rank()), rank.rank());
+    const DpGather<Auto<>, float, HostsComm> near(
+        one, {.layout = rank.layout, .hidden = 2, .max_local_rows = 8});
+    const DpGather<Auto<>, float, HostsComm> far(
+        none, {.layout = rank.layout, .hidden = 2, .max_local_rows = 8});
+    expect(near.fingerprint() != far.fingerprint(), "fingerprint");
   });
 }

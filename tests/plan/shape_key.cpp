@@ -49,6 +49,7 @@ TEST_CASE("a v-collective bakes its counts and so fits in no graph") {
   CHECK(dpgather::graph_safe(Transport::max_len));
   CHECK(dpgather::graph_safe(Transport::sum_len_all_reduce));
   CHECK(dpgather::graph_safe(Transport::sum_len_peer_store));
+  CHECK(dpgather::graph_safe(Transport::sum_len_hierarchical));
   CHECK_FALSE(dpgather::graph_safe(Transport::sum_len_all_gather_v));
 }
 
@@ -61,4 +62,5 @@ TEST_CASE("only MAX_LEN moves equal lens") {
   CHECK(dpgather::name(LenMode::sum_len) == "SUM_LEN");
   CHECK(dpgather::name(Transport::sum_len_all_gather_v) == "sum_len_v");
   CHECK(dpgather::name(Transport::sum_len_peer_store) == "sum_len_peer");
+  CHECK(dpgather::name(Transport::sum_len_hierarchical) == "sum_len_hier");
 }

@@ -71,11 +71,12 @@ class Layers {
   using Memory = typename Comm::memory_type;
   using Stream = typename Memory::stream_type;
 
-  Layers(RankOf<Comm>& rank, std::int64_t size, int gathers, std::int64_t hidden = 3)
+  Layers(RankOf<Comm>& rank, std::int64_t size, int gathers, std::int64_t hidden = 3, int hosts = 1)
       : rank_(rank),
         gathers_(gathers),
         size_(size),
-        gather_(rank.comm, {.layout = rank.layout, .hidden = hidden, .max_local_rows = size}),
+        gather_(rank.comm,
+                {.layout = rank.layout, .hidden = hidden, .max_local_rows = size, .hosts = hosts}),
         graphs_(CaptureSizes({size})),
         rows_(size * hidden),
         out_(size * hidden),

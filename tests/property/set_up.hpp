@@ -51,11 +51,18 @@ struct SetUp {
     s.seed = random();
     return s;
   }
+  /// A divisor of dp; set-ups take them in turn.
+  [[nodiscard]] int hosts() const {
+    std::vector<int> divisors;
+    for (int n = layout.dp; n >= 1; --n)
+      if (layout.dp % n == 0) divisors.push_back(n);
+    return divisors[static_cast<std::size_t>(hidden + max_requests) % divisors.size()];
+  }
   [[nodiscard]] std::string text() const {
-    return concat("dp ", layout.dp, " attn_tp ", layout.attn_tp, " hidden ", hidden, " requests ",
-                  max_requests, input == Input::partial ? " partial" : " replicate",
-                  in_slot ? " slot" : "", strided ? " strided" : "",
-                  partial_sums ? " reduce_scatter" : " slice_local",
+    return concat("dp ", layout.dp, " attn_tp ", layout.attn_tp, " hosts ", hosts(), " hidden ",
+                  hidden, " requests ", max_requests,
+                  input == Input::partial ? " partial" : " replicate", in_slot ? " slot" : "",
+                  strided ? " strided" : "", partial_sums ? " reduce_scatter" : " slice_local",
                   own_partial ? " partial_slot" : "", graphs ? " graphs" : "", " seed ", seed);
   }
 };

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include <dpgather/dp_gather.hpp>
@@ -31,6 +32,35 @@ struct CallerRows {
   Rows<T> view;
 };
 
+/// Takes its transport at run time, so that one instantiation a type covers all of them.
+struct AnyMode {
+  Transport transport = Transport::max_len;
+  [[nodiscard]] Choice choose(const StepLoad&, const Allowed& allowed) const {
+    if (allowed.captured && !graph_safe(transport)) return {std::nullopt, ChoiceReason::fixed_mode};
+    return {transport, ChoiceReason::fixed_mode};
+  }
+  static constexpr bool may_use(Transport) { return true; }
+  [[nodiscard]] std::uint64_t fingerprint() const { return static_cast<std::uint64_t>(transport); }
+};
+
+/// Drawn from those that `Comm` has.
+template <class Comm>
+[[nodiscard]] constexpr Transport any_transport(std::uint64_t draw) {
+  if (!PeerCommunicator<Comm>) return static_cast<Transport>(draw % 3);
+  const auto transport = static_cast<Transport>(draw % 4);
+  const bool by_hosts = transport == Transport::max_len && draw / 4 % 2 != 0;
+  return by_hosts ? Transport::sum_len_hierarchical : transport;
+}
+
+/// Several only where a mode may make use of them.
+template <class Mode>
+[[nodiscard]] int hosts_of(const Mode& mode, const SetUp& set_up) {
+  if constexpr (std::is_same_v<Mode, AnyMode>)
+    return mode.transport == Transport::sum_len_hierarchical ? set_up.hosts() : 1;
+  else
+    return Mode::may_use(Transport::sum_len_hierarchical) ? set_up.hosts() : 1;
+}
+
 /// One rank through all steps of a set-up.
 template <class Mode, class T, class Comm, GraphBackend Backend>
 class WholePath {
@@ -45,7 +75,8 @@ class WholePath {
         gather_(rank.comm,
                 {.layout = set_up.layout,
                  .hidden = set_up.hidden,
-                 .max_local_rows = set_up.max_requests * 4 + set_up.spare_rows},
+                 .max_local_rows = set_up.max_requests * 4 + set_up.spare_rows,
+                 .hosts = hosts_of(mode, set_up)},
                 mode),
         graphs_(CaptureSizes::sglang(std::max<std::int64_t>(set_up.max_requests - 2, 4))),
         hidden_(gather_.config().max_local_rows, set_up.hidden, set_up.strided),
@@ -153,22 +184,5 @@ class WholePath {
   Buffer<StepWords, Memory> now_;
   Buffer<std::int64_t, typename Memory::visible_type> wrong_;
 };
-
-/// Takes its transport at run time, so that one instantiation a type covers all three.
-struct AnyMode {
-  Transport transport = Transport::max_len;
-  [[nodiscard]] Choice choose(const StepLoad&, const Allowed& allowed) const {
-    if (allowed.captured && !graph_safe(transport)) return {std::nullopt, ChoiceReason::fixed_mode};
-    return {transport, ChoiceReason::fixed_mode};
-  }
-  static constexpr bool may_use(Transport) { return true; }
-  [[nodiscard]] std::uint64_t fingerprint() const { return static_cast<std::uint64_t>(transport); }
-};
-
-/// Drawn from those that `Comm` has.
-template <class Comm>
-[[nodiscard]] constexpr Transport any_transport(std::uint64_t draw) {
-  return static_cast<Transport>(draw % (PeerCommunicator<Comm> ? 4 : 3));
-}
 
 }  // namespace test

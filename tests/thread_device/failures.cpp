@@ -232,3 +232,17 @@ TEST_CASE("parts of a communicator work apart, and one part's failure is its own
       ok(cudaStreamSynchronize(at.stream.get()));
     }));
 }
+
+TEST_CASE("streams that wait in graphs for a communicator split off are freed with the one above") {
+  CHECK_NOTHROW(on_ranks({{.ranks = 2}}, [&](Comm& comm, const Place& at) {
+    Comm child = comm.split(0, at.rank);
+    Reduction reduction(child, at);
+    const Stream other;
+    // Only rank 1 launches: its stream waits for rank 0, which gives the parent up.
+    if (at.rank == 1) reduction.graph.launch(at.stream);
+    comm.barrier(CudaStream(other.get()));
+    if (at.rank == 0) comm.abort("rank 0 gave up");
+    throws<PeerError>([&] { child.synchronize(CudaStream(at.stream.get())); }, {"rank 0 gave up"});
+    ok(cudaStreamSynchronize(at.stream.get()));
+  }));
+}

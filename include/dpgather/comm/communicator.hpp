@@ -59,10 +59,12 @@ concept Communicator = MemorySpace<typename C::memory_type> &&
 };
 
 /// One whose ranks may reach each other's memory. `peers_in_reach()`: whether they do, the same on all
-/// ranks and for good; if not, `barrier` throws. An address of one rank's buffer is good on all, or else the
-/// communicator offers `reach(data)`, collective: a pointer to what holds the `addresses()`, [size], of
-/// the ranks' buffers, to be destroyed, collectively, before they are. `barrier(s)`: no rank's later work on `s` begins before all ranks' earlier work is done, and
-/// what that wrote is seen; it is recorded on a capturing stream. `stop_word()`: element work that
+/// ranks (of all FFN groups, where there are several) and for good; if not, of the calls below only
+/// `note_moved` may be made, and `barrier` throws. An address of one rank's buffer is good on all, or
+/// else the communicator offers `reach(data)`, collective: a pointer to what holds the `addresses()`,
+/// [size], of the ranks' buffers, to be destroyed, collectively, before they are.
+/// `barrier(s)`: no rank's later work on `s` begins before all ranks' earlier work is done, and what
+/// that wrote is seen; it is recorded on a capturing stream. `stop_word()`: element work that
 /// touches peers' memory must do nothing once it is set; null if that cannot be. `note_moved`
 /// counts elements that such work moves.
 template <class C>

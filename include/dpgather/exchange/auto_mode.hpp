@@ -16,8 +16,9 @@ namespace dpgather {
 ///    rule says; an eager step whose ranks have equally many rows goes by MAX_LEN if the rule says
 ///    MAX_LEN, since there is no pad then and its slot needs no copy.
 /// 2. MAX_LEN if the rule says so.
-/// 3. SUM_LEN by `Eager` when eager, and by all-reduce in a captured step.
-/// `peer_stores = false` leaves the first out, for comparison or if memory is reached but slowly.
+/// 3. SUM_LEN by `Eager` when eager; in a captured step by SumLen<Hierarchical> where ranks are on
+///    several hosts and reach each other's memory on each, else by all-reduce.
+/// `peer_stores = false` does without such memory, for comparison or if it is reached but slowly.
 template <LenRule Rule = VolumeRule, class Eager = AllGatherV>
 requires(Eager::transport == Transport::sum_len_all_gather_v ||
          Eager::transport == Transport::sum_len_all_reduce) struct Auto {
@@ -33,13 +34,16 @@ requires(Eager::transport == Transport::sum_len_all_gather_v ||
     }
     if (max_len) return {Transport::max_len, ChoiceReason::rule_max_len};
     if (!allowed.captured) return {Eager::transport, ChoiceReason::rule_sum_len};
+    if (allowed.host_peers && peer_stores)
+      return {Transport::sum_len_hierarchical, ChoiceReason::across_hosts};
     return {Transport::sum_len_all_reduce, Eager::transport == Transport::sum_len_all_reduce
                                                ? ChoiceReason::rule_sum_len
                                                : ChoiceReason::captured_needs_graph_safe};
   }
   [[nodiscard]] static constexpr bool may_use(Transport transport) {
     return transport == Transport::max_len || transport == Transport::sum_len_all_reduce ||
-           transport == Transport::sum_len_peer_store || transport == Eager::transport;
+           transport == Transport::sum_len_peer_store ||
+           transport == Transport::sum_len_hierarchical || transport == Eager::transport;
   }
   [[nodiscard]] constexpr std::uint64_t fingerprint() const {
     return Hash{}.add(rule.fingerprint()).add(Eager::transport).add(peer_stores).value();

@@ -14,8 +14,9 @@ namespace dpgather {
 
 /// What a step may use: the same on all ranks, or they would pick different transports.
 struct Allowed {
-  bool captured = false;  ///< the step may run in a graph: counts cannot be arguments of calls
-  bool peers = false;     ///< the ranks reach each other's memory
+  bool captured = false;    ///< the step may run in a graph: counts cannot be arguments of calls
+  bool peers = false;       ///< the ranks reach each other's memory
+  bool host_peers = false;  ///< the ranks are on several hosts, and do so on each of them
 };
 
 /// Why a step took its transport.
@@ -25,10 +26,11 @@ enum class ChoiceReason : std::uint8_t {
   rule_max_len,               ///< MAX_LEN: the rule says so
   no_padding,                 ///< MAX_LEN: the rule says so, and all ranks have equally many rows
   only_rows_that_exist,       ///< stores into peers' buffers: pads are neither moved nor computed
+  across_hosts,               ///< captured SUM_LEN: padded between hosts only
   rule_sum_len,               ///< SUM_LEN by the eager transport: the rule says so
   captured_needs_graph_safe,  ///< SUM_LEN by all-reduce: the eager transport cannot be captured
 };
-inline constexpr std::size_t choice_reasons = 7;
+inline constexpr std::size_t choice_reasons = 8;
 
 [[nodiscard]] constexpr std::string_view name(ChoiceReason reason) {
   constexpr std::string_view names[choice_reasons] = {"given",
@@ -36,6 +38,7 @@ inline constexpr std::size_t choice_reasons = 7;
                                                       "rule_max_len",
                                                       "no_padding",
                                                       "only_rows_that_exist",
+                                                      "across_hosts",
                                                       "rule_sum_len",
                                                       "captured_needs_graph_safe"};
   return names[static_cast<std::size_t>(reason)];

@@ -3,12 +3,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 #include <dpgather/comm/communicator.hpp>
 #include <dpgather/core/element.hpp>
 #include <dpgather/exchange/device_counts.hpp>
+#include <dpgather/exchange/host_exchange.hpp>
 #include <dpgather/exchange/peer_table.hpp>
+#include <dpgather/exchange/ragged_sizes.hpp>
 #include <dpgather/exchange/row_ops.hpp>
 #include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/plan/plan.hpp>
@@ -21,12 +22,6 @@ enum class Input : std::uint8_t { replicate, partial };
 
 namespace detail {
 
-/// Sizes in elements of a v-collective, one per rank of the FFN group; kept between steps.
-struct RaggedSizes {
-  explicit RaggedSizes(std::size_t ranks) : counts(ranks), offsets(ranks) {}
-  std::vector<std::int64_t> counts, offsets;
-};
-
 template <Element T, Communicator Comm>
 struct ExchangeContext {
   Comm& ffn;         ///< the FFN group; rank = block * A + tp
@@ -34,15 +29,16 @@ struct ExchangeContext {
   const Plan& plan;  ///< of this step; transports use it for exact shapes only
   CountsView counts;
   std::int64_t hidden;
-  std::int64_t tp;           ///< this rank's attention-TP rank
-  std::int64_t attn_tp;      ///< A
-  T* global;                 ///< [global_len, H]
-  T* partial;                ///< [global_len, H]
-  T* staging;                ///< [local_len, H]
-  bool clean_slots;          ///< pads of a slot are zero already
-  RaggedSizes& ragged;       ///< slices over the FFN group
-  RaggedSizes& ragged_attn;  ///< slices within the attention-TP group
-  GatherPeers<T> peers;      ///< of modes that store into peers' buffers
+  std::int64_t tp;              ///< this rank's attention-TP rank
+  std::int64_t attn_tp;         ///< A
+  T* global;                    ///< [global_len, H]
+  T* partial;                   ///< [global_len, H]
+  T* staging;                   ///< [local_len, H]
+  bool clean_slots;             ///< pads of a slot are zero already
+  RaggedSizes& ragged;          ///< slices over the FFN group
+  RaggedSizes& ragged_attn;     ///< slices within the attention-TP group
+  GatherPeers<T> peers;         ///< of modes that store into peers' buffers
+  HostExchange<T, Comm> hosts;  ///< of modes that go by hosts
 
   [[nodiscard]] Rows<T> global_rows(const ShapeKey& shape) const {
     return {global, shape.global_len, hidden};

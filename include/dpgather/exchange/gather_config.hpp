@@ -23,6 +23,9 @@ struct GatherConfig {
   /// The producer writes into slots no row but those that exist: `begin_step` zeroes the others of a
   /// MAX_LEN slot, once a step, and gathers from the slot are a collective and nothing else.
   bool clean_slots = false;
+  /// Hosts of the FFN group: consecutive ranks, equally many on each, and those of a DP rank on one.
+  /// If there are several, Auto and SumLen<Hierarchical> reach memory on a rank's own host only.
+  int hosts = 1;
 
   /// Throws InvalidArgument unless a communicator of `ranks` ranks can serve it.
   void check(int rank, int ranks) const {
@@ -36,6 +39,8 @@ struct GatherConfig {
             "max_local_rows is ", max_local_rows, ", must be 1 to ", max_rows / layout.dp);
     require(max_global_rows >= 0 && max_global_rows <= max_rows, where, "max_global_rows is ",
             max_global_rows, ", must be 0 to ", max_rows);
+    require(hosts >= 1 && layout.group_dp() % hosts == 0, where, "hosts is ", hosts,
+            ", must divide the ", layout.group_dp(), " DP ranks of the FFN group");
     require(phase >= 0, where, "phase is ", phase, ", must not be negative");
   }
 
@@ -80,7 +85,10 @@ struct GatherConfig {
 
 /// Elements that this rank received from the FFN group, as its communicator counted them; divide by
 /// H for rows, and average over ranks for the rows that a gather moves. Traffic within attention TP
-/// is not in it.
+/// is not in it. By SumLen<Hierarchical> on several hosts these are: on leaders, what they exchange
+/// with each other, pads and their own host's rows included; on the other members of a host, the
+/// rows that they pull from their leader; and on the way back also those of their share of the sums
+/// of a host, from each member.
 struct RowsMoved {
   std::uint64_t out = 0;
   std::uint64_t back = 0;

@@ -51,10 +51,16 @@ struct PeerStore {
   static constexpr Transport transport = Transport::sum_len_peer_store;
 };
 
+struct Hierarchical {
+  static constexpr Transport transport = Transport::sum_len_hierarchical;
+};
+
 /// No padding between ranks. `SumLen<AllReduce>`: zero, copy own rows to their offset, all-reduce;
 /// a graph holds it, counts are read from DeviceCounts. `SumLen<AllGatherV>`: moves the rows that
 /// exist and no others; eager only. `SumLen<PeerStore>`: the same rows, stored straight into the peers'
 /// buffers, and in a graph as well; for communicators whose ranks reach each other's memory.
+/// `SumLen<Hierarchical>`: the same on each of `GatherConfig::hosts` hosts, whose first ranks then
+/// exchange the rows of whole hosts, padded to the fullest in a graph; with one host it is PeerStore.
 template <class How>
 requires requires {
   How::transport;
@@ -62,6 +68,7 @@ requires requires {
 struct SumLen : detail::OneTransport<How::transport> {};
 
 static_assert(GatherMode<MaxLen> && GatherMode<SumLen<AllReduce>> &&
-              GatherMode<SumLen<AllGatherV>> && GatherMode<SumLen<PeerStore>>);
+              GatherMode<SumLen<AllGatherV>> && GatherMode<SumLen<PeerStore>> &&
+              GatherMode<SumLen<Hierarchical>>);
 
 }  // namespace dpgather

@@ -10,12 +10,12 @@ namespace dpgather::detail {
 class MovedCounter {
  public:
   [[nodiscard]] RowsMoved moved() const { return moved_; }
-  /// `body` issues work on `stream`, for which `comm` counts; what is added to `total` of RowsMoved.
-  template <class Comm, class Stream, class Body>
-  void count(Comm& comm, Stream stream, std::uint64_t RowsMoved::*total, const Body& body) {
-    stream.on_launch([this, &comm] { mark_ = comm.elements_moved(); });
+  /// `body` issues work on `stream`, for which `parts` count; what is added to `total` of RowsMoved.
+  template <class Parts, class Stream, class Body>
+  void count(Parts& parts, Stream stream, std::uint64_t RowsMoved::*total, const Body& body) {
+    stream.on_launch([this, &parts] { mark_ = parts.elements_moved(); });
     body();
-    stream.on_launch([this, &comm, total] { moved_.*total += comm.elements_moved() - mark_; });
+    stream.on_launch([this, &parts, total] { moved_.*total += parts.elements_moved() - mark_; });
   }
 
  private:

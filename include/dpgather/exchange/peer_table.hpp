@@ -48,44 +48,58 @@ struct PeerReach<Comm> {
   decltype(std::declval<Comm&>().reach(nullptr)) mapping;
 };
 
+/// Waits for `stream`, as long as `comm` has not failed.
+template <class Comm, class Stream>
+void wait_for(Comm& comm, Stream stream) {
+  if constexpr (requires { comm.synchronize(stream); })
+    comm.synchronize(stream);
+  else
+    stream.synchronize();
+}
+
+/// `words` to `to`, in the order of `stream`.
+template <class Stream>
+void write_words(std::span<const std::int64_t> words, std::int64_t* to, Stream stream) {
+  for (std::size_t i = 0; i < words.size(); i += WriteWords::most) {
+    const auto some = words.subspan(i, std::min<std::size_t>(WriteWords::most, words.size() - i));
+    WriteWords work{};
+    std::copy(some.begin(), some.end(), work.values);
+    work.to = to + i;
+    work.count = static_cast<int>(some.size());
+    launch(stream, "write_words", 1, work);
+  }
+}
+
+/// Collective, done when it returns: `words`, `[ranks]`, are the `word` of every rank.
+template <PeerCommunicator Comm>
+void share_word(Comm& comm, std::int64_t word, std::int64_t* words) {
+  const typename Comm::memory_type::stream_type stream{};
+  std::int64_t* const own = words + comm.rank();
+  write_words({&word, 1}, own, stream);
+  comm.all_gather(static_cast<const std::int64_t*>(own), words, 1, stream);
+  wait_for(comm, stream);
+}
+
 /// Collective, and so is its end where the communicator maps buffers. Every rank gives its own buffer,
 /// which lives as long as any rank's table is used.
 template <Element T, PeerCommunicator Comm>
 class PeerTable {
-  using Stream = typename Comm::memory_type::stream_type;
-
  public:
   PeerTable(Comm& comm, T* own) : comm_(comm), addresses_(comm.size()), reach_(comm, own) {
-    const Stream stream{};
     if constexpr (PeerReach<Comm>::maps) {
-      const std::span<const std::int64_t> all = reach_.mapping->addresses();
-      for (std::size_t i = 0; i < all.size(); i += WriteWords::most)
-        write(all.subspan(i, std::min<std::size_t>(WriteWords::most, all.size() - i)),
-              addresses_.data() + i, stream);
+      const typename Comm::memory_type::stream_type stream{};
+      write_words(reach_.mapping->addresses(), addresses_.data(), stream);
+      wait_for(comm, stream);
     } else {
-      const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(own));
-      std::int64_t* const to = addresses_.data() + comm.rank();
-      write({&address, 1}, to, stream);
-      comm.all_gather(static_cast<const std::int64_t*>(to), addresses_.data(), 1, stream);
+      share_word(comm, static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(own)),
+                 addresses_.data());
     }
-    if constexpr (requires { comm.synchronize(stream); })
-      comm.synchronize(stream);
-    else
-      stream.synchronize();
   }
   [[nodiscard]] Peers<T> view() const {
     return {addresses_.data(), comm_.size(), comm_.rank(), comm_.stop_word()};
   }
 
  private:
-  static void write(std::span<const std::int64_t> words, std::int64_t* to, Stream stream) {
-    WriteWords work{};
-    std::copy(words.begin(), words.end(), work.values);
-    work.to = to;
-    work.count = static_cast<int>(words.size());
-    launch(stream, "addresses", 1, work);
-  }
-
   Comm& comm_;
   Buffer<std::int64_t, typename Comm::memory_type> addresses_;
   [[no_unique_address]] PeerReach<Comm> reach_;

@@ -26,14 +26,7 @@ struct SumLenPeerStoreTransport {
                      Input kind, typename Comm::memory_type::stream_type stream) {
     const std::int64_t slice = at.slice(shape);
     const bool reduce = kind == Input::partial && at.attn_tp > 1;
-    const Rows<T> own = slot(at, shape);
-    if (reduce) {
-      launch(stream, "fill_slot", own.rows(),
-             SelectOwnRow<T>{input, own, 0, own.rows(), at.counts});
-      at.attn->reduce_scatter(static_cast<const T*>(own.data()),
-                              own.data() + at.tp * slice * at.hidden, slice * at.hidden, stream);
-      input = own;
-    }
+    if (reduce) input = reduce_to_slices(at, shape, input, stream);
     at.ffn.barrier(stream);
     if (shape.is_static || at.plan.valid_rows < shape.global_len)
       zero_tail(at.valid_rows(shape), at.global_rows(shape), stream);
@@ -63,13 +56,31 @@ struct SumLenPeerStoreTransport {
     note(at, stream, [slice, tp = at.tp, ranks = at.ffn.size()](const Plan& plan) {
       return rows_in_slice(plan.own_valid(), slice, tp) * ranks;
     });
-    if (at.attn_tp > 1)
-      at.attn->all_gather(static_cast<const T*>(landed.data() + at.tp * slice * at.hidden),
-                          landed.data(), slice * at.hidden, stream);
-    if (landed.data() != out.data()) settle<T>(at, shape, landed, out, stream);
+    join_slices(at, shape, landed, out, stream);
   }
 
- private:
+  /// Partial inputs are added within attention TP: each rank gets its slice of them, in the slot.
+  template <class T, class Comm>
+  static Rows<const T> reduce_to_slices(const ExchangeContext<T, Comm>& at, const ShapeKey& shape,
+                                        Rows<const T> input,
+                                        typename Comm::memory_type::stream_type stream) {
+    const Rows<T> own = slot(at, shape);
+    const std::int64_t elements = at.slice(shape) * at.hidden;
+    launch(stream, "fill_slot", own.rows(), SelectOwnRow<T>{input, own, 0, own.rows(), at.counts});
+    at.attn->reduce_scatter(static_cast<const T*>(own.data()), own.data() + at.tp * elements,
+                            elements, stream);
+    return own;
+  }
+  /// Each attention-TP rank has its slice of `landed`: all get all, and pads of `out` are zero.
+  template <class T, class Comm>
+  static void join_slices(const ExchangeContext<T, Comm>& at, const ShapeKey& shape, Rows<T> landed,
+                          Rows<T> out, typename Comm::memory_type::stream_type stream) {
+    const std::int64_t elements = at.slice(shape) * at.hidden;
+    if (at.attn_tp > 1)
+      at.attn->all_gather(static_cast<const T*>(landed.data() + at.tp * elements), landed.data(),
+                          elements, stream);
+    if (landed.data() != out.data()) settle<T>(at, shape, landed, out, stream);
+  }
   /// The communicator sees no element of this: it is told of those that each launch moves.
   template <class T, class Comm, class RowsOf>
   static void note(const ExchangeContext<T, Comm>& at,

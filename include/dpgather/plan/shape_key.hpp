@@ -23,10 +23,12 @@ enum class Transport : std::uint8_t {
   sum_len_all_reduce,    ///< zero, copy own rows, all-reduce / all-reduce, slice
   sum_len_all_gather_v,  ///< all-gather-v / reduce-scatter-v of the rows that exist
   sum_len_peer_store,    ///< stores into peers' buffers / pulls from them and adds
+  sum_len_hierarchical,  ///< the same inside a host, one exchange between the hosts' leaders
 };
 
 [[nodiscard]] constexpr std::string_view name(Transport transport) {
-  constexpr std::string_view names[] = {"max_len", "sum_len", "sum_len_v", "sum_len_peer"};
+  constexpr std::string_view names[] = {"max_len", "sum_len", "sum_len_v", "sum_len_peer",
+                                        "sum_len_hier"};
   const auto i = static_cast<std::size_t>(transport);
   return i < std::size(names) ? names[i] : "unknown";
 }

@@ -5,9 +5,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <dpgather/comm/call.hpp>
@@ -96,15 +99,37 @@ class ThreadHub {
   }
 
   /// The first reason stays; every rank that waits or calls later throws PeerError with it. When
-  /// this returns the hub has failed, whichever rank was first.
+  /// this returns the hub has failed, whichever rank was first, and those split off it: a rank that
+  /// failed comes to none of them.
   void fail(std::string_view reason) {
+    std::vector<std::weak_ptr<ThreadHub>> family;
     {
       const std::lock_guard lock(mutex_);
       if (!reason_.empty()) return;
       reason_ = reason.empty() ? std::string_view("aborted without a reason") : reason;
       word_.fetch_or(failed_bit);
+      family.swap(family_);
     }
     detail::wake_all(word_);
+    for (const auto& child : family)
+      if (const auto hub = child.lock()) hub->fail_with_parent(reason);
+  }
+  /// `child` fails when this does.
+  void adopt(const std::shared_ptr<ThreadHub>& child) {
+    std::string reason;
+    {
+      const std::lock_guard lock(mutex_);
+      std::erase_if(family_, [](const auto& hub) { return hub.expired(); });
+      if (reason_.empty()) family_.push_back(child);
+      reason = reason_;
+    }
+    if (!reason.empty()) child->fail_with_parent(reason);
+  }
+  /// What else has to be done when the hub fails with its parent: no call of its own ranks may
+  /// follow that would do it.
+  void on_parent_failure(std::function<void()> what) {
+    const std::lock_guard lock(mutex_);
+    on_parent_failure_ = std::move(what);
   }
   void check(const ErrorContext& where) {
     if (failed(word_.load(std::memory_order_relaxed))) throw_failure(where);
@@ -130,6 +155,15 @@ class ThreadHub {
   }
   [[nodiscard]] Seat& seat(int rank) const { return seats_[static_cast<std::size_t>(rank)]; }
 
+  void fail_with_parent(std::string_view reason) {
+    fail(reason);
+    std::function<void()> what;
+    {
+      const std::lock_guard lock(mutex_);
+      what = on_parent_failure_;
+    }
+    if (what) what();
+  }
   [[noreturn]] void throw_failure(const ErrorContext& where) {
     const std::lock_guard lock(mutex_);
     throw PeerError(where, concat("communicator failed: ", reason_));
@@ -158,6 +192,8 @@ class ThreadHub {
   alignas(128) std::atomic<std::uint32_t> sleepers_{0};
   std::mutex mutex_;
   std::string reason_;
+  std::vector<std::weak_ptr<ThreadHub>> family_;  // hubs split off this one
+  std::function<void()> on_parent_failure_;
 };
 
 }  // namespace dpgather

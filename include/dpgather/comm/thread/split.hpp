@@ -32,9 +32,11 @@ namespace dpgather::detail {
   }
   std::sort(members.begin(), members.end());
   const auto leader = members.front().second;
-  if (leader == rank)
+  if (leader == rank) {
     hub.child(leader) =
         std::make_shared<ThreadHub>(static_cast<int>(members.size()), hub.deadline());
+    hub.adopt(hub.child(leader));
+  }
   hub.rejoin();
   auto child = hub.child(leader);
   hub.rejoin();

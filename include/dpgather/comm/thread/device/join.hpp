@@ -41,7 +41,12 @@ namespace dpgather::detail {
   auto mine = std::make_shared<DeviceSeat>();
   cuda_check(cudaGetDevice(&mine->device), "cudaGetDevice", at);
   static_cast<void>(stream_batch_mem_op());  // found now, not in the first capture
-  if (rank.rank == 0) mine->pool = std::make_shared<FlagPool>(hub.size(), lanes, hub.deadline());
+  if (rank.rank == 0) {
+    mine->pool = std::make_shared<FlagPool>(hub.size(), lanes, hub.deadline());
+    hub.on_parent_failure([weak = std::weak_ptr(mine->pool)] {
+      if (const auto pool = weak.lock()) pool->free_waits();
+    });
+  }
 
   ThreadCall call;
   call.recv = &mine;
