@@ -140,6 +140,21 @@ TEST_CASE("processes gather by stores, on every schedule and with epochs that wr
   }
 }
 
+TEST_CASE("a barrier inside a group is refused, and the communicator goes on") {
+  all_are(errors_of({.ranks = 2, .devices = 2}, DeviceWorld<Comm>({.dp = 2}),
+                    [](RankOf<Comm>& rank) {
+                      std::string text;
+                      try {
+                        rank.comm.group([&] { rank.comm.barrier(rank.stream); });
+                      } catch (const InvalidArgument& error) {
+                        text = error.detail();
+                      }
+                      expect(text == "a barrier is not possible inside a group", text);
+                      one_step(rank, 4);
+                    }),
+          "");
+}
+
 TEST_CASE("elements are counted from the construction on, stores too") {
   all_are(errors_of({.ranks = 3, .devices = 3}, DeviceWorld<Comm>({.dp = 3}),
                     [](RankOf<Comm>& rank) {

@@ -91,6 +91,11 @@ class IpcComm {
   /// Collectives alone: no barrier.
   template <std::invocable F>
   void group(F&& f) {
+    struct Grouping {
+      State& state;
+      explicit Grouping(State& at) : state(at) { state.grouping = true; }
+      ~Grouping() { state.grouping = false; }
+    } const grouping{*state_};
     base().group(std::forward<F>(f));
   }
   [[nodiscard]] IpcComm split(int color, int key) {
@@ -133,6 +138,7 @@ class IpcComm {
   void barrier(Stream stream) {
     const ErrorContext at = where("barrier");
     require(peers_in_reach(), at, "peers are out of reach: ", state_->out_of_reach);
+    require(!state_->grouping, at, "a barrier is not possible inside a group");
     if (!state_->link) return;
     state_->link->check(at);
     stream.hold(state_->lifeline);
@@ -185,6 +191,7 @@ class IpcComm {
     std::string out_of_reach;
     std::int64_t step = -1;
     std::uint64_t moved_to_meet = 0, moved = 0;
+    bool grouping = false;
     Lifeline lifeline;
     std::unique_ptr<detail::IpcLink> link;  // before the base goes, whose abort it calls
   };
