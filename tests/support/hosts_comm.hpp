@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -24,7 +23,8 @@ class HostsComm : public dpgather::ThreadComm<> {
   }
   [[nodiscard]] bool peers_in_reach() const { return in_reach_; }
   void barrier(dpgather::HostStream stream) {
-    if (!in_reach_) throw std::logic_error("a barrier of ranks out of each other's reach");
+    dpgather::require(in_reach_, {.rank = rank(), .operation = "barrier"},
+                      "peers are out of reach: they are on several hosts");
     dpgather::ThreadComm<>::barrier(stream);
   }
   [[nodiscard]] HostsComm split(int color, int key) {
