@@ -30,7 +30,7 @@ Figures dry_run(const Options& options, const Trace& trace, const OnStep& on_ste
   Accounting accounting(options);
   replay_all(options, trace, [&](const StepFacts& facts) {
     accounting.add(facts);
-    if (on_step) on_step(accounting.figures().steps, accounting.figures().rows);
+    if (on_step) on_step(accounting.steps(), accounting.rows());
   });
   return accounting.figures();
 }

@@ -1,19 +1,33 @@
 #include "figures.hpp"
 
+#include <algorithm>
+#include <vector>
+
 namespace serve_trace {
 
-void RowFigures::add(const Launch& launch, bool decode_only_live) {
-  moved_out += launch.moved_out;
-  moved_back += launch.moved_back;
-  computed += launch.ffn_rows;
+void RowSum::add(const Launch& launch, bool decode_only_live) {
+  sum_.moved_out += launch.moved_out;
+  sum_.moved_back += launch.moved_back;
+  sum_.computed += launch.ffn_rows;
   if (!decode_only_live) return;
-  decode_computed += launch.ffn_rows;
-  decode_attention += launch.attention_rows;
+  sum_.decode_computed += launch.ffn_rows;
+  sum_.decode_attention += launch.attention_rows;
 }
 
-GraphFigures graph_figures(const dpgather::GraphStatistics& statistics, std::size_t keys) {
+RowFigures RowSum::rows() const {
+  RowFigures rows = sum_;
+  rows.moved_out /= ranks_;
+  rows.moved_back /= ranks_;
+  return rows;
+}
+
+GraphFigures graph_figures(const dpgather::GraphStatistics& statistics, std::size_t keys,
+                           std::size_t most_keys) {
   GraphFigures figures{.keys = static_cast<std::int64_t>(keys),
+                       .most_keys = static_cast<std::int64_t>(most_keys),
                        .captures = static_cast<std::int64_t>(statistics.captures),
+                       .dropped = static_cast<std::int64_t>(statistics.evictions),
+                       .retunings = static_cast<std::int64_t>(statistics.retunings),
                        .replays = static_cast<std::int64_t>(statistics.replays),
                        .eager_steps = static_cast<std::int64_t>(statistics.eager_steps()),
                        .eager_reasons = {}};
@@ -24,9 +38,23 @@ GraphFigures graph_figures(const dpgather::GraphStatistics& statistics, std::siz
   return figures;
 }
 
+Choices choice_figures(const dpgather::ChoiceCounts& counts) {
+  Choices choices;
+  for (std::size_t i = 0; i < dpgather::choice_reasons; ++i)
+    if (counts.steps[i] > 0)
+      choices[std::string(name(static_cast<dpgather::ChoiceReason>(i)))] =
+          static_cast<std::int64_t>(counts.steps[i]);
+  return choices;
+}
+
 Accounting::Accounting(const Options& options)
-    : own_(options.layout(), policy_of(options), capture_sizes(options)),
-      sglang_(options.layout(), sglang_policy(), capture_sizes(options)) {}
+    : options_(options),
+      own_(options.layout(), options.hosts, policy_of(options), graph_sizes(options)),
+      sglang_(options.layout(), 1, sglang_policy(), GraphSizes(capture_sizes(options))),
+      planned_(options.layout().world()),
+      unpadded_(planned_),
+      sglang_rows_(planned_),
+      sglang_unpadded_(planned_) {}
 
 void Accounting::add(const StepFacts& step) {
   const std::int64_t rows = dpgather::sum(step.counts);
@@ -40,30 +68,63 @@ void Accounting::add(const StepFacts& step) {
   figures_.rows += rows;
   figures_.prefill_rows += step.prefill_rows;
   if (decode_only_live) figures_.decode_rows += rows;
-  const bool max_len = own_.mode(step.counts, step.forward) == dpgather::LenMode::max_len;
+  lens_.clear();
+  for (const std::int64_t count : step.counts)
+    lens_.push_back(dpgather::round_up(count, options_.attn_tp));
+  const bool max_len = rule_of(options_, {lens_, !decode_only}) == dpgather::LenMode::max_len;
   ++(max_len ? figures_.max_len_steps : figures_.sum_len_steps);
 
   const Launch launch = own_.launch(step.counts, step.forward);
-  figures_.planned.add(launch, decode_only_live);
-  figures_.launched = figures_.planned;
-  figures_.unpadded.add(own_.eager(step.counts, step.forward), decode_only_live);
-  figures_.sglang.add(sglang_.launch(step.counts, step.forward), decode_only_live);
-  figures_.sglang_unpadded.add(sglang_.eager(step.counts, step.forward), decode_only_live);
+  planned_.add(launch, decode_only_live);
+  unpadded_.add(own_.eager(step.counts, step.forward), decode_only_live);
+  sglang_rows_.add(sglang_.launch(step.counts, step.forward), decode_only_live);
+  sglang_unpadded_.add(sglang_.eager(step.counts, step.forward), decode_only_live);
+  choices_.add(launch.why);
   add_graph(launch);
+}
+
+Figures Accounting::figures() const {
+  Figures figures = figures_;
+  figures.planned = figures.launched = planned_.rows();
+  figures.unpadded = unpadded_.rows();
+  figures.sglang = sglang_rows_.rows();
+  figures.sglang_unpadded = sglang_unpadded_.rows();
+  figures.choices = choice_figures(choices_);
+  return figures;
 }
 
 /// Graphs are captured when their shape first comes.
 void Accounting::add_graph(const Launch& launch) {
   GraphFigures& graphs = figures_.graphs;
-  if (launch.graph) {
-    const bool is_new = keys_.insert(*launch.graph).second;
-    graphs.keys += is_new;
-    graphs.captures += is_new;
-    ++graphs.replays;
-    return;
+  if (launch.new_sizes) {
+    ++graphs.retunings;
+    graphs.dropped += static_cast<std::int64_t>(
+        std::erase_if(keys_, [this](const auto& key) { return !own_.lists(key.first); }));
   }
-  ++graphs.eager_steps;
-  ++graphs.eager_reasons[std::string(name(launch.why_eager))];
+  if (launch.graph) {
+    hold(*launch.graph);
+    ++graphs.replays;
+  } else {
+    ++graphs.eager_steps;
+    ++graphs.eager_reasons[std::string(name(launch.why_eager))];
+  }
+  graphs.keys = std::ssize(keys_);
+  graphs.most_keys = std::max(graphs.most_keys, graphs.keys);
+}
+
+/// The latest used stay.
+void Accounting::hold(const dpgather::ShapeKey& key) {
+  GraphFigures& graphs = figures_.graphs;
+  if (!keys_.contains(key)) {
+    ++graphs.captures;
+    if (options_.graphs > 0 && std::ssize(keys_) == options_.graphs) {
+      keys_.erase(std::min_element(keys_.begin(), keys_.end(), [](const auto& a, const auto& b) {
+        return a.second < b.second;
+      }));
+      ++graphs.dropped;
+    }
+  }
+  keys_[key] = figures_.steps;
 }
 
 }  // namespace serve_trace

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,21 +23,38 @@ struct RowFigures {
   std::int64_t decode_computed = 0;   ///< the same in decode-only live steps
   std::int64_t decode_attention = 0;  ///< by attention in decode-only live steps
 
-  void add(const Launch& launch, bool decode_only_live);
   friend bool operator==(const RowFigures&, const RowFigures&) = default;
 };
 
+/// Adds up launches over `ranks`.
+class RowSum {
+ public:
+  explicit RowSum(int ranks) : ranks_(ranks) {}
+  void add(const Launch& launch, bool decode_only_live);
+  [[nodiscard]] RowFigures rows() const;
+
+ private:
+  std::int64_t ranks_;
+  RowFigures sum_;  // moved rows of all ranks
+};
+
 struct GraphFigures {
-  std::int64_t keys = 0;
+  std::int64_t keys = 0;       ///< held at the end
+  std::int64_t most_keys = 0;  ///< held at any time
   std::int64_t captures = 0;
+  std::int64_t dropped = 0;    ///< for lack of room, or since their size was gone
+  std::int64_t retunings = 0;  ///< times that sizes became others
   std::int64_t replays = 0;
   std::int64_t eager_steps = 0;
   std::map<std::string, std::int64_t> eager_reasons;  ///< steps by reason
 };
 
-/// Of what a graph cache of `keys` graphs did.
+/// Of what a graph cache of `keys` graphs, at most `most_keys`, did.
 [[nodiscard]] GraphFigures graph_figures(const dpgather::GraphStatistics& statistics,
-                                         std::size_t keys);
+                                         std::size_t keys, std::size_t most_keys);
+/// Steps by the reason of their transport.
+using Choices = std::map<std::string, std::int64_t>;
+[[nodiscard]] Choices choice_figures(const dpgather::ChoiceCounts& counts);
 
 /// What the simulation of GPUs saw, over all ranks.
 struct Simulated {
@@ -60,6 +76,7 @@ struct Figures {
   RowFigures sglang;           ///< SGLang's rule and sizes on the same steps
   RowFigures sglang_unpadded;  ///< its rule, every step eager
   GraphFigures graphs;
+  Choices choices;                                ///< of this run
   std::int64_t checked_rows = 0, wrong_rows = 0;  ///< on all ranks; 0 in a dry run
   std::optional<Simulated> simulated = {};        ///< none: on real memory
   double seconds = 0;
@@ -80,19 +97,26 @@ struct StepFacts {
   bool live = false;
 };
 
-/// Adds up steps by the planning layer alone; equal on every rank.
+/// Adds up steps by the planning layer alone; equal on every rank. `options` must outlive it.
 class Accounting {
  public:
   explicit Accounting(const Options& options);
 
   void add(const StepFacts& step);
-  [[nodiscard]] const Figures& figures() const { return figures_; }
+  [[nodiscard]] std::int64_t steps() const { return figures_.steps; }
+  [[nodiscard]] std::int64_t rows() const { return figures_.rows; }
+  [[nodiscard]] Figures figures() const;
 
  private:
   void add_graph(const Launch& launch);
+  void hold(const dpgather::ShapeKey& key);
 
+  const Options& options_;
   Planner own_, sglang_;
-  std::set<dpgather::ShapeKey> keys_;
+  RowSum planned_, unpadded_, sglang_rows_, sglang_unpadded_;
+  dpgather::ChoiceCounts choices_;
+  std::vector<std::int64_t> lens_;                   // of a step, aligned
+  std::map<dpgather::ShapeKey, std::int64_t> keys_;  // by their last use
   Figures figures_;
 };
 

@@ -17,9 +17,11 @@ Json settings(const Options& options, const std::string& traffic) {
           {"chunk", options.chunk},     {"max_running", options.max_running},
           {"step_ms", options.step_ms}, {"speedup", options.speedup},
           {"mode", name(options.mode)}, {"rule", name(options.rule)},
-          {"hidden", options.hidden},   {"steps", options.steps},
-          {"seed", options.seed},       {"comm", name(options.comm)},
-          {"dry_run", options.dry_run}};
+          {"peers", options.peers},     {"hosts", options.hosts},
+          {"shapes", options.shapes},   {"retune", options.retune},
+          {"graphs", options.graphs},   {"hidden", options.hidden},
+          {"steps", options.steps},     {"seed", options.seed},
+          {"comm", name(options.comm)}, {"dry_run", options.dry_run}};
 }
 
 Json sglang(const Figures& figures) {
@@ -55,10 +57,14 @@ std::string to_json(const Options& options, const std::string& traffic, const Fi
                {"decode_attention_rows", figures.launched.decode_attention},
                {"sglang", sglang(figures)},
                {"graph_keys", figures.graphs.keys},
+               {"most_graph_keys", figures.graphs.most_keys},
                {"graph_captures", figures.graphs.captures},
+               {"graphs_dropped", figures.graphs.dropped},
+               {"retunings", figures.graphs.retunings},
                {"graph_replays", figures.graphs.replays},
                {"eager_steps", figures.graphs.eager_steps},
                {"eager_reasons", figures.graphs.eager_reasons},
+               {"choices", figures.choices},
                {"checked_rows", figures.checked_rows},
                {"wrong_rows", figures.wrong_rows},
                {"seconds", figures.seconds}};

@@ -13,7 +13,8 @@ namespace {
 constexpr int max_threads_of_a_gpu = 64;  // ranks of ThreadComm<DeviceMemory>
 
 // Names in the order of the enumerators.
-const std::vector<std::string> mode_names = {"max_len", "sum_len", "sum_len_v", "auto"};
+const std::vector<std::string> mode_names = {"max_len",      "sum_len",      "sum_len_v",
+                                             "sum_len_peer", "sum_len_hier", "auto"};
 const std::vector<std::string> rule_names = {"volume", "volume_tie_max"};
 const std::vector<std::string> comm_names = {"thread", "mpi", "sim", "sim_thread"};
 const std::vector<std::string> schedule_names = {"late", "random", "eager"};
@@ -29,6 +30,18 @@ void check_together(const Options& options, bool schedule_given) {
   if (options.dry_run && options.comm != CommChoice::thread)
     throw BadInput(fmt::format("--dry-run plans all ranks in one process, it takes no --comm {}",
                                name(options.comm)));
+  if (options.ranks % options.hosts != 0)
+    throw BadInput(fmt::format("--hosts {} must divide --ranks {}", options.hosts, options.ranks));
+  const bool by_peers =
+      options.mode == ModeChoice::sum_len_peer || options.mode == ModeChoice::sum_len_hier;
+  if (by_peers && !offers_peers(options.comm))
+    throw BadInput(fmt::format(
+        "--mode {} needs ranks that reach each other's memory, those of --comm {} do not",
+        name(options.mode), name(options.comm)));
+  if (options.mode == ModeChoice::sum_len_peer && options.hosts > 1)
+    throw BadInput(fmt::format(
+        "--mode sum_len_peer needs all ranks on one host, --hosts is {}; take sum_len_hier",
+        options.hosts));
   if (schedule_given && !is_simulated(options.comm))
     throw BadInput(fmt::format("--schedule is of --comm sim and sim_thread, not of --comm {}",
                                name(options.comm)));
@@ -63,6 +76,15 @@ std::optional<Options> parse_options(int argc, const char* const* argv, std::str
   add_traffic_options(app, options);
   add_choice(app, "--mode", options.mode, mode_names, "how rows travel");
   add_choice(app, "--rule", options.rule, rule_names, "what --mode auto chooses by");
+  app.add_flag("!--no-peers", options.peers,
+               "--mode auto does without stores into other ranks' memory");
+  number("--hosts", options.hosts, 1, max_world,
+         "ranks are on N hosts, equally many on each, and reach each other's memory on each only");
+  app.add_option("--shapes", options.shapes,
+                 "capture at the shapes of this file, which tune_sizes --json wrote; without it, "
+                 "at SGLang's default sizes");
+  app.add_flag("--retune", options.retune, "tune shapes anew when the traffic drifts from them");
+  number("--graphs", options.graphs, 0, 1024, "most graphs held, the latest used; 0: no limit");
   number("--hidden", options.hidden, min_hidden, max_hidden,
          "hidden size H; the largest keeps every sum exact in float");
   app.add_option("--steps", options.steps, "serve only the first N steps")

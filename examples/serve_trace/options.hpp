@@ -13,7 +13,14 @@
 namespace serve_trace {
 
 enum class Serve : std::uint8_t { mixed, decode };
-enum class ModeChoice : std::uint8_t { max_len, sum_len, sum_len_v, auto_rule };
+enum class ModeChoice : std::uint8_t {
+  max_len,
+  sum_len,
+  sum_len_v,
+  sum_len_peer,
+  sum_len_hier,
+  auto_rule
+};
 enum class RuleChoice : std::uint8_t { volume, volume_tie_max };
 enum class CommChoice : std::uint8_t { thread, mpi, sim, sim_thread };
 enum class ScheduleChoice : std::uint8_t { late, random, eager };
@@ -21,6 +28,11 @@ enum class ScheduleChoice : std::uint8_t { late, random, eager };
 /// GPUs are simulated, and ranks are threads.
 [[nodiscard]] constexpr bool is_simulated(CommChoice comm) {
   return comm == CommChoice::sim || comm == CommChoice::sim_thread;
+}
+
+/// Ranks may reach each other's memory there: those of MpiComm and NcclComm do not.
+[[nodiscard]] constexpr bool offers_peers(CommChoice comm) {
+  return comm == CommChoice::thread || comm == CommChoice::sim_thread;
 }
 
 /// Inputs are 0..7, weights -1, 0 or 1, and the FFN's inner dimension is 2 * hidden: no partial sum
@@ -41,6 +53,11 @@ struct Options {
   std::int64_t speedup = 8;
   ModeChoice mode = ModeChoice::auto_rule;
   RuleChoice rule = RuleChoice::volume;
+  bool peers = true;         ///< --mode auto stores into peers' memory where it is in reach
+  int hosts = 1;             ///< ranks reach each other's memory on each, not between them
+  std::string shapes = {};   ///< file of shapes to capture at; empty: SGLang's default sizes
+  bool retune = false;       ///< shapes follow the traffic
+  std::int64_t graphs = 36;  ///< most graphs held, the latest used; 0: no limit
   std::int64_t hidden = 64;
   std::int64_t steps = 0;        ///< the first N; 0: all
   std::uint64_t seed = 1;        ///< of weights, synthetic traffic and simulated schedules

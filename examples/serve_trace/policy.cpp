@@ -3,40 +3,44 @@
 #include <algorithm>
 #include <utility>
 
+#include "moved_rows.hpp"
+#include "with_mode.hpp"
+
 namespace serve_trace {
 
-using dpgather::CaptureSizes;
+using dpgather::Choice;
+using dpgather::ChoiceReason;
 using dpgather::EagerReason;
 using dpgather::LenMode;
 using dpgather::ShapeKey;
+using dpgather::SizePair;
 using dpgather::StepLoad;
 using dpgather::Transport;
 
 Policy policy_of(const Options& options) {
-  switch (options.mode) {
-    case ModeChoice::max_len:
-      return {.rule = {}, .fixed = LenMode::max_len};
-    case ModeChoice::sum_len:
-      return {.rule = {}, .fixed = LenMode::sum_len, .eager_sum = Transport::sum_len_all_reduce};
-    case ModeChoice::sum_len_v:
-      return {.rule = {}, .fixed = LenMode::sum_len, .captured_sum = {}};
-    case ModeChoice::auto_rule:
-      break;
-  }
-  return {.rule = options.volume_rule()};
+  const bool reach = offers_peers(options.comm);
+  const dpgather::Allowed allowed{.peers = reach && options.hosts == 1,
+                                  .host_peers = reach && options.hosts > 1};
+  return with_mode<true>(options, [allowed](auto mode) -> Policy {
+    return [=](const StepLoad& load, bool captured) {
+      dpgather::Allowed here = allowed;
+      here.captured = captured;
+      return mode.choose(load, here);
+    };
+  });
 }
 
 Policy sglang_policy() {
-  return {.rule = dpgather::VolumeRule::sglang_8280(),
-          .eager_sum = Transport::sum_len_all_reduce,
-          .captured_sum = Transport::max_len};
+  return [](const StepLoad& load, bool captured) -> Choice {
+    if (captured || dpgather::VolumeRule::sglang_8280().choose(load) == LenMode::max_len)
+      return {Transport::max_len, ChoiceReason::rule_max_len};
+    return {Transport::sum_len_all_reduce, ChoiceReason::rule_sum_len};
+  };
 }
 
-CaptureSizes capture_sizes(const Options& options) {
-  const int attn_tp = options.attn_tp;
-  const std::int64_t smallest =
-      CaptureSizes::sglang(512 + 32 * attn_tp, 1, attn_tp).values().front();
-  return CaptureSizes::sglang(std::max(options.max_running, smallest), 1, attn_tp);
+LenMode rule_of(const Options& options, const StepLoad& load) {
+  if (options.mode == ModeChoice::auto_rule) return options.volume_rule().choose(load);
+  return options.mode == ModeChoice::max_len ? LenMode::max_len : LenMode::sum_len;
 }
 
 std::int64_t max_local_rows(const Options& options) {
@@ -45,74 +49,103 @@ std::int64_t max_local_rows(const Options& options) {
       std::max({chunk, options.max_running, capture_sizes(options).largest()}), options.attn_tp);
 }
 
-Planner::Planner(const dpgather::DpLayout& layout, const Policy& policy, CaptureSizes sizes)
-    : layout_(layout), policy_(policy), sizes_(std::move(sizes)) {}
-
-LenMode Planner::mode(dpgather::Counts counts, dpgather::Forward forward) {
-  plan_exact(counts, forward, [this](const StepLoad& load) { return policy_.eager(load); });
-  return len_mode(plan_.shape.transport);
-}
+Planner::Planner(const dpgather::DpLayout& layout, int hosts, Policy policy, GraphSizes sizes)
+    : layout_(layout), hosts_(hosts), policy_(std::move(policy)), sizes_(std::move(sizes)) {}
 
 Launch Planner::launch(dpgather::Counts counts, dpgather::Forward forward) {
+  const bool new_sizes = sizes_.next() != 0;
+  sizes_.adopt();
   ShapeKey key;
-  const EagerReason reason = graph_shape(counts, forward, key);
-  if (reason != EagerReason::none) {
-    Launch launch = eager(counts, forward);
+  ChoiceReason why{};
+  const EagerReason reason = graph_shape(counts, forward, key, why);
+  Launch launch;
+  if (reason == EagerReason::none) {
+    make_static_plan(input(counts, forward), 0, key, plan_);
+    launch = describe(key);
+    launch.why = why;
+  } else {
+    launch = eager(counts, forward);
     launch.why_eager = reason;
-    return launch;
   }
-  make_static_plan(input(counts, forward), 0, key, plan_);
-  return describe(key);
+  launch.new_sizes = new_sizes;
+  return launch;
 }
 
 Launch Planner::eager(dpgather::Counts counts, dpgather::Forward forward) {
-  plan_exact(counts, forward, [this](const StepLoad& load) { return policy_.eager(load); });
-  return describe({});
+  ChoiceReason why{};
+  make_plan(
+      input(counts, forward), 0, dpgather::ExactLen{},
+      [&](const StepLoad& load) {
+        const Choice choice = policy_(load, false);
+        why = choice.reason;
+        return *choice.transport;
+      },
+      plan_);
+  Launch launch = describe({});
+  launch.why = why;
+  return launch;
 }
 
-template <class Choose>
-void Planner::plan_exact(dpgather::Counts counts, dpgather::Forward forward, const Choose& choose) {
-  make_plan(input(counts, forward), 0, dpgather::ExactLen{}, choose, plan_);
+bool Planner::lists(const ShapeKey& key) const {
+  const auto pairs = sizes_.pairs();
+  return std::any_of(pairs.begin(), pairs.end(), [&](const SizePair& pair) {
+    return key_of(pair, key.transport, key.forward) == key;
+  });
 }
 
 /// A token row is a request here, since only decode steps run in graphs.
-EagerReason Planner::graph_shape(dpgather::Counts counts, dpgather::Forward forward,
-                                 ShapeKey& key) {
+EagerReason Planner::graph_shape(dpgather::Counts counts, dpgather::Forward forward, ShapeKey& key,
+                                 ChoiceReason& why) {
   if (is_prefill(forward)) return EagerReason::prefill;
   std::optional<Transport> transport;
-  plan_exact(counts, forward, [&](const StepLoad& load) {
-    transport = policy_.captured(load);
-    return policy_.eager(load);
-  });
+  make_plan(
+      input(counts, forward), 0, dpgather::ExactLen{},
+      [&](const StepLoad& load) {
+        const Choice choice = policy_(load, true);
+        transport = choice.transport;
+        why = choice.reason;
+        return Transport::sum_len_all_reduce;  // for its lens
+      },
+      plan_);
   if (plan_.valid_rows == 0) return EagerReason::no_rows;
   if (!transport) return EagerReason::mode_not_capturable;
-  const auto pair = sizes_.fit_pair(dpgather::max(plan_.lens), dpgather::sum(plan_.lens));
-  if (!pair) return EagerReason::too_large;
-  key = {.local_len = pair->local,
-         .global_len = pair->local * plan_.blocks(),
-         .transport = *transport,
-         .forward = forward,
-         .width = 1,
-         .is_static = true};
-  if (len_mode(*transport) == LenMode::sum_len)
-    key.global_len = std::min(key.global_len, pair->global);
-  return EagerReason::none;
+  const SizePair needed{dpgather::max(counts), dpgather::sum(plan_.lens)};
+  const bool by_sum = len_mode(*transport) == LenMode::sum_len;
+  std::optional<SizePair> size;
+  if (by_sum)
+    size = sizes_.fit_pair(needed.local, needed.global);
+  else if (const auto local = sizes_.fit(needed.local))
+    size = SizePair{*local, *local * plan_.blocks()};
+  if (size) key = key_of(*size, *transport, forward);
+  static_cast<void>(sizes_.note(needed));  // for the next step
+  return size ? EagerReason::none : EagerReason::too_large;
 }
 
-/// Of the plan just made. Back counts as out: a reduction reads what a gather writes, and an
-/// all-reduce does both.
+ShapeKey Planner::key_of(const SizePair& size, Transport transport,
+                         dpgather::Forward forward) const {
+  const std::int64_t local = dpgather::round_up(size.local, layout_.attn_tp);
+  ShapeKey key{.local_len = local,
+               .global_len = local * layout_.group_dp(),
+               .transport = transport,
+               .forward = forward,
+               .width = 1,
+               .is_static = true};
+  if (len_mode(transport) == LenMode::sum_len)
+    key.global_len = std::min(key.global_len, dpgather::round_up(size.global, layout_.attn_tp));
+  return key;
+}
+
+/// Of the plan just made.
 Launch Planner::describe(const std::optional<ShapeKey>& graph) const {
   const ShapeKey& shape = plan_.shape;
   const bool at_one_len = graph || len_mode(shape.transport) == LenMode::max_len;
-  std::int64_t moved = shape.global_len;
-  if (shape.transport == Transport::sum_len_all_reduce) moved = 2 * shape.global_len;
-  if (shape.transport == Transport::sum_len_all_gather_v) moved = plan_.valid_rows;
+  const MovedRows moved = moved_rows(plan_, hosts_);
   return {
       .transport = shape.transport,
       .attention_rows = at_one_len ? shape.local_len * plan_.blocks() : dpgather::sum(plan_.lens),
       .ffn_rows = shape.global_len,
-      .moved_out = moved,
-      .moved_back = moved,
+      .moved_out = moved.out,
+      .moved_back = moved.back,
       .graph = graph};
 }
 

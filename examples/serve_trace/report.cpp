@@ -92,6 +92,22 @@ void describe_setting(Table& table, const Options& options, const Figures& figur
       grouped(figures.max_len_steps), grouped(figures.sum_len_steps));
 }
 
+void describe_reach(Table& table, const Options& options, const Figures& figures) {
+  if (!offers_peers(options.comm))
+    table.line("Reach", "no rank reaches another's memory");
+  else if (options.hosts == 1)
+    table.line("Reach", "all ranks reach each other's memory{}",
+               options.peers ? "" : ", mode auto does without");
+  else
+    table.line("Reach", "{} hosts: DP ranks 0..{} reach each other's memory, and so on",
+               options.hosts, options.ranks / options.hosts - 1);
+  std::string why;
+  for (const auto& [reason, steps] : figures.choices)
+    why += fmt::format("{}{} {}", why.empty() ? "" : ", ", grouped(steps), reason);
+  std::replace(why.begin(), why.end(), '_', ' ');
+  table.line("Steps by", "{}", why);
+}
+
 void compare_rows(Table& table, const Figures& figures) {
   const RowFigures &own = figures.launched, &sglang = figures.sglang;
   table.comparison_header();
@@ -116,14 +132,17 @@ void describe_graphs(Table& table, const GraphFigures& graphs) {
     std::replace(reason.begin(), reason.end(), '_', ' ');
     why += fmt::format("{}{} {}", why.empty() ? " (" : ", ", grouped(steps), reason);
   }
-  table.line("Graphs", "{} of {}, {}; {}{}{}", counted(graphs.captures, "capture"),
-             counted(graphs.keys, "shape"), counted(graphs.replays, "replay"),
+  table.line("Graphs", "{}, {} held at most; {}; {}{}{}", counted(graphs.captures, "capture"),
+             grouped(graphs.most_keys), counted(graphs.replays, "replay"),
              counted(graphs.eager_steps, "eager step"), why, why.empty() ? "" : ")");
+  if (graphs.dropped + graphs.retunings > 0)
+    table.line("", "{} dropped; shapes tuned anew {}", grouped(graphs.dropped),
+               counted(graphs.retunings, "time"));
 }
 
 void describe_simulation(Table& table, const Options& options, const Simulated& simulated) {
-  table.line("Schedule", "{}, seed {}: {} of CUDA{}, on all ranks",
-             name(options.schedule), options.seed, counted(simulated.calls, "call"),
+  table.line("Schedule", "{}, seed {}: {} of CUDA{}, on all ranks", name(options.schedule),
+             options.seed, counted(simulated.calls, "call"),
              options.comm == CommChoice::sim ? " and NCCL" : "");
   table.line("", "{}, {}, {}", counted(simulated.kernels, "kernel"),
              counted(simulated.collectives, "collective"),
@@ -154,6 +173,7 @@ std::string report(const Options& options, const Trace& trace, const Figures& fi
   Table table;
   describe_traffic(table, options, trace, figures);
   describe_setting(table, options, figures);
+  describe_reach(table, options, figures);
   table.blank();
   compare_rows(table, figures);
   table.blank();

@@ -1,7 +1,5 @@
-// Starts the serving loop on all ranks: the step from --mode and --comm to types.
+// Starts the serving loop on all ranks: the step from --comm to a type.
 #pragma once
-
-#include <dpgather/exchange/auto_mode.hpp>
 
 #include "figures.hpp"
 #include "hooks.hpp"
@@ -26,21 +24,5 @@ namespace serve_trace {
 /// The same over ThreadComm, on two simulated GPUs that the ranks share.
 [[nodiscard]] Figures serve_sim_thread(const Options& options, const Trace& trace,
                                        const Hooks& hooks = {});
-
-/// Calls `f(mode)` with the policy type that --mode and --rule name.
-template <class F>
-decltype(auto) with_mode(const Options& options, const F& f) {
-  switch (options.mode) {
-    case ModeChoice::max_len:
-      return f(dpgather::MaxLen{});
-    case ModeChoice::sum_len:
-      return f(dpgather::SumLen<dpgather::AllReduce>{});
-    case ModeChoice::sum_len_v:
-      return f(dpgather::SumLen<dpgather::AllGatherV>{});
-    case ModeChoice::auto_rule:
-      break;
-  }
-  return f(dpgather::Auto<dpgather::VolumeRule>{options.volume_rule(), false});
-}
 
 }  // namespace serve_trace

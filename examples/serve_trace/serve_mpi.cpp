@@ -7,6 +7,7 @@
 #include <dpgather/comm/mpi.hpp>
 
 #include "serving_loop.hpp"
+#include "with_mode.hpp"
 
 namespace serve_trace {
 
@@ -21,7 +22,7 @@ Figures serve_mpi(const Options& options, const Trace& trace, const Hooks& hooks
       dpgather::MpiControl control;
       processes = comm.size();
       if (processes != world) return;
-      with_mode(options, [&](auto mode) {
+      with_mode<false>(options, [&](auto mode) {
         ServingLoop loop(options, trace, comm, control, mode, hooks);
         figures = loop.run();
       });

@@ -5,6 +5,7 @@
 
 #include "serve.hpp"
 #include "serving_loop.hpp"
+#include "with_mode.hpp"
 
 namespace serve_trace {
 
@@ -17,7 +18,7 @@ Figures serve_threads(const Options& options, const Trace& trace, const Hooks& h
     dpgather::ThreadComm<> comm(hub, rank);
     dpgather::ThreadControl control(board, rank);
     try {
-      with_mode(options, [&](auto mode) {
+      with_mode<true>(options, [&](auto mode) {
         ServingLoop loop(options, trace, comm, control, mode, hooks);
         const Figures mine = loop.run();
         if (rank == 0) figures = mine;

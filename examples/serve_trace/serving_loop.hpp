@@ -15,6 +15,7 @@
 #include "batch.hpp"
 #include "ffn.hpp"
 #include "figures.hpp"
+#include "graph_sizes.hpp"
 #include "hooks.hpp"
 #include "notice.hpp"
 #include "platform.hpp"
@@ -47,13 +48,17 @@ class ServingLoop {
         weights_(options.hidden, options.seed),
         ffn_(weights_, rank_, layout_.world(), max_local_ * layout_.dp),
         reference_(weights_),
-        gather_(comm, {.layout = layout_, .hidden = options.hidden, .max_local_rows = max_local_},
+        gather_(comm,
+                {.layout = layout_,
+                 .hidden = options.hidden,
+                 .max_local_rows = max_local_,
+                 .hosts = options.hosts},
                 std::move(mode)),
-        agreement_(control, layout_, {.policy = fingerprint(trace)}),
         input_(max_local_),
         static_inputs_({.tokens = max_local_, .requests = max_local_}),
         output_(max_local_ * options.hidden),
-        graphs_(capture_sizes(options)),
+        graphs_(graph_sizes(options), {.budget = {.graphs = options.graphs}}),
+        agreement_(control, layout_, {.policy = fingerprint(trace)}),
         stream_(stream),
         accounting_(options) {}
 
@@ -95,7 +100,7 @@ class ServingLoop {
     else
       run_model(step, shape, work, batch, in_place_);
     account(facts, shape);
-    if (rank_ == 0 && hooks_.on_step) hooks_.on_step(step_ + 1, accounting_.figures().rows);
+    if (rank_ == 0 && hooks_.on_step) hooks_.on_step(step_ + 1, accounting_.rows());
     return true;
   }
 
@@ -111,6 +116,7 @@ class ServingLoop {
         [this, padded_batch = &padded.batch()](const dpgather::ShapeKey& key, Stream stream) {
           forward(key, stream, *padded_batch);
         });
+    most_graphs_ = std::max(most_graphs_, graphs_.size());
     const Rows output = padded.trim(output_rows(shape));
     output_.download(output.size(), stream_);
     On::wait(comm_, control_, stream_);
@@ -189,7 +195,8 @@ class ServingLoop {
     figures.launched.decode_attention = totals[2] / layout_.attn_tp;
     figures.launched.moved_out = totals[3] / elements;
     figures.launched.moved_back = totals[4] / elements;
-    figures.graphs = graph_figures(graphs_.statistics(), graphs_.size());
+    figures.graphs = graph_figures(graphs_.statistics(), graphs_.size(), most_graphs_);
+    figures.choices = choice_figures(gather_.choices());
     return figures;
   }
 
@@ -197,7 +204,7 @@ class ServingLoop {
   [[nodiscard]] std::uint64_t fingerprint(const Trace& trace) const {
     return dpgather::Hash{}
         .add(gather_.fingerprint())
-        .add(capture_sizes(options_).fingerprint())
+        .add(graphs_.fingerprint())
         .add(trace.fingerprint())
         .add(options_.serve)
         .add(options_.chunk)
@@ -221,16 +228,17 @@ class ServingLoop {
   FfnShard ffn_;
   Reference reference_;
   dpgather::DpGather<Mode, float, Comm> gather_;
-  dpgather::StepAgreement<Control> agreement_;
   typename On::Input input_;
   dpgather::BasicInPlace<typename Comm::memory_type> in_place_;
   dpgather::StaticInputs<ModelBatch, typename Comm::memory_type> static_inputs_;
   typename On::template Elements<float> output_;
-  dpgather::GraphCache<dpgather::ShapeKey, dpgather::CaptureSizes, dpgather::KeepAll,
+  dpgather::GraphCache<dpgather::ShapeKey, GraphSizes, dpgather::LeastRecentlyUsed,
                        typename On::Graphs>
       graphs_;
+  dpgather::StepAgreement<Control> agreement_;
   Stream stream_;
   std::int64_t step_ = -1;
+  std::size_t most_graphs_ = 0;
   Accounting accounting_;
   RowFigures launched_;
   std::int64_t checked_rows_ = 0, wrong_rows_ = 0;

@@ -13,6 +13,7 @@
 #include "serving_loop.hpp"
 #include "sim/launch.hpp"
 #include "sim/world.hpp"
+#include "with_mode.hpp"
 
 namespace serve_trace {
 
@@ -55,7 +56,7 @@ template <class Join>
         const dpgather::OwnStream stream;
         auto comm = join(rank, control);
         try {
-          with_mode(options, [&](auto mode) {
+          with_mode<dpgather::PeerCommunicator<decltype(comm)>>(options, [&](auto mode) {
             ServingLoop loop(options, trace, comm, control, mode, hooks,
                              dpgather::CudaStream(stream));
             const Figures mine = loop.run();

@@ -210,7 +210,8 @@ TEST_CASE("auto goes by hosts where a captured step has SUM_LEN, and by all-gath
     expect(kept.static_transport(skewed) == Transport::sum_len_all_reduce, "kept");
     expect(gather.exact_shape(skewed).transport == Transport::sum_len_all_gather_v, "eager");
     const Step even = rank.agree({.tokens = 4, .requests = 4, .forward = Forward::decode});
-    expect(gather.static_transport(even) == Transport::max_len, "even");
+    expect(gather.static_transport(even) == Transport::sum_len_hierarchical, "even");
+    expect(gather.exact_shape(even).transport == Transport::max_len, "even and eager");
     gather.begin_step(skewed,
                       {.local_len = 8,
                        .global_len = 16,

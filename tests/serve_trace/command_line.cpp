@@ -40,6 +40,13 @@ TEST_CASE("bad input is one line that names it, and exit code 2") {
       folder.write("number.csv", header + "2023-01-01 00:00:00,1,1\n2023-01-01 00:00:01,many,1\n");
   const std::string unsorted =
       folder.write("unsorted.csv", header + "2023-01-01 00:00:01,1,1\n2023-01-01 00:00:00,1,1\n");
+  const std::string shapes = R"("attn_tp": 1, "largest": 256, "attention_percent": 25)";
+  const std::string other_ranks =
+      folder.write("other_ranks.json", R"({"ranks": 4, )" + shapes + "}");
+  const std::string no_shapes = folder.write("no_shapes.json", R"({"ranks": 8, )" + shapes + "}");
+  const std::string bad_shape =
+      folder.write("bad_shape.json",
+                   R"({"ranks": 8, )" + shapes + R"(, "shapes": [{"local": 0, "global": 1}]})");
   struct Case {
     std::string arguments, says;
   };
@@ -51,7 +58,14 @@ TEST_CASE("bad input is one line that names it, and exit code 2") {
         Case{"--dry-run --trace " + unsorted, unsorted + ":3: "}, Case{"--ranks 0", "--ranks"},
         Case{"--speedup -8", "'-8'"}, Case{"--chunk many", "'many'"},
         Case{"--mode fastest", "'fastest' is unknown"}, Case{"--hidden 4096", "24 to 1024"},
-        Case{"--json " + folder.file("no/such/folder"), "no/such/folder"}}) {
+        Case{"--json " + folder.file("no/such/folder"), "no/such/folder"},
+        Case{"--hosts 3", "--hosts 3 must divide --ranks 8"},
+        Case{"--shapes " + missing, missing + ": No such file"},
+        Case{"--shapes " + unsorted, unsorted + ": is no JSON"},
+        Case{"--shapes " + other_ranks, "was tuned for ranks 4, this run has 8"},
+        Case{"--shapes " + no_shapes, "shapes is missing"},
+        Case{"--shapes " + bad_shape, "local is 0, must be a whole number from 1 to 256"},
+        Case{"--retune --graphs 3", "max_shapes is 3"}}) {
     CAPTURE(bad.arguments);
     check_refused(serve(bad.arguments), "serve_trace", bad.says);
   }
@@ -66,7 +80,7 @@ TEST_CASE("help is printed with exit code 0") {
 TEST_CASE("a dry run and a run with data write the same figures, and all that are asked for") {
   const Folder folder;
   for (const std::string mode : {"max_len", "sum_len", "sum_len_v", "auto"})
-    for (const std::string more : {"", " --attn-tp 2 --serve decode"}) {
+    for (const std::string more : {"", " --attn-tp 2 --serve decode --retune"}) {
       const std::string arguments = small + "--mode " + mode + more;
       CAPTURE(arguments);
       const Outcome data = serve(arguments + " --json " + folder.file("data.json"));
@@ -75,11 +89,28 @@ TEST_CASE("a dry run and a run with data write the same figures, and all that ar
       CHECK(data.says(": 0 wrong"));
       REQUIRE(serve(arguments + " --dry-run --json " + folder.file("dry.json")).exit_code == 0);
       Json with_data = json_of(folder.file("data.json")), dry = json_of(folder.file("dry.json"));
-      for (const char* key :
-           {"steps", "idle_steps", "live_steps", "decode_only_steps", "rows", "max_len_steps",
-            "sum_len_steps", "rows_moved", "rows_moved_back", "rows_computed", "decode_rows",
-            "decode_rows_computed", "decode_attention_rows", "graph_keys", "graph_captures",
-            "graph_replays", "eager_steps", "checked_rows", "wrong_rows"}) {
+      for (const char* key : {"steps",
+                              "idle_steps",
+                              "live_steps",
+                              "decode_only_steps",
+                              "rows",
+                              "max_len_steps",
+                              "sum_len_steps",
+                              "rows_moved",
+                              "rows_moved_back",
+                              "rows_computed",
+                              "decode_rows",
+                              "decode_rows_computed",
+                              "decode_attention_rows",
+                              "graph_keys",
+                              "graph_captures",
+                              "most_graph_keys",
+                              "graphs_dropped",
+                              "retunings",
+                              "graph_replays",
+                              "eager_steps",
+                              "checked_rows",
+                              "wrong_rows"}) {
         CAPTURE(key);
         REQUIRE(with_data.contains(key));
         CHECK(with_data.at(key).is_number_integer());

@@ -48,6 +48,33 @@ TEST_CASE("32 ranks waste what is known of them") {
   CHECK(ratio(decode.sglang.computed, decode.rows) == doctest::Approx(1.37).epsilon(0.003));
 }
 
+TEST_CASE("under graphs, shapes that follow the traffic compute few pads within their limits") {
+  for (const int ranks : {8, 32}) {
+    Options options{.serve = Serve::decode, .ranks = ranks, .speedup = ranks};
+    options.retune = true;
+    const Figures figures = dry_run(options, conversation());
+    CAPTURE(ranks);
+    CHECK(ratio(figures.launched.decode_computed, figures.decode_rows) <= 1.04);
+    CHECK(ratio(figures.launched.decode_attention, figures.decode_rows) <= 1.40);
+    CHECK(figures.graphs.most_keys <= 36);
+    CHECK(figures.graphs.captures <= 3 * 36);
+    CHECK(figures.launched.moved_out == figures.rows);
+    CHECK(ratio(figures.sglang.computed, figures.rows) ==
+          doctest::Approx(ranks == 8 ? 1.28 : 1.37).epsilon(0.003));
+  }
+}
+
+TEST_CASE("a mixed instance moves out hardly more than the rows that exist, on 1 and on 4 hosts") {
+  for (const int hosts : {1, 4})
+    for (const int ranks : {8, 32}) {
+      const Figures figures =
+          dry_run({.ranks = ranks, .speedup = ranks, .hosts = hosts}, conversation());
+      CAPTURE(hosts);
+      CAPTURE(ranks);
+      CHECK(ratio(figures.launched.moved_out, figures.rows) <= 1.02);
+    }
+}
+
 TEST_CASE("sum_len_v moves each row of the trace once") {
   const Figures figures = dry_run({.mode = ModeChoice::sum_len_v}, conversation());
   CHECK(figures.launched.moved_out == 26431169);

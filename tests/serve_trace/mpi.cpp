@@ -27,7 +27,7 @@ const std::string small = " --requests 25 --rate 30 --chunk 512 --hidden 24 ";
 
 TEST_CASE("four processes serve without a wrong row in every mode, and one of them reports") {
   for (const std::string mode : {"max_len", "sum_len", "sum_len_v", "auto"})
-    for (const std::string shape : {"--ranks 4", "--ranks 2 --attn-tp 2"}) {
+    for (const std::string shape : {"--ranks 4", "--ranks 2 --attn-tp 2 --serve decode --retune"}) {
       const Outcome outcome = serve(4, small + shape + " --mode " + mode);
       CAPTURE(mode);
       CAPTURE(shape);

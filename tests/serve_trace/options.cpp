@@ -41,6 +41,11 @@ TEST_CASE("the defaults are those of the replay") {
   CHECK(options.comm == CommChoice::thread);
   CHECK(options.schedule == ScheduleChoice::late);
   CHECK_FALSE(options.dry_run);
+  CHECK(options.peers);
+  CHECK(options.hosts == 1);
+  CHECK(options.shapes.empty());
+  CHECK_FALSE(options.retune);
+  CHECK(options.graphs == 36);
 }
 
 TEST_CASE("each option sets its own value") {
@@ -70,6 +75,12 @@ TEST_CASE("each option sets its own value") {
   CHECK(options.trace == "file");
   CHECK(name(parse({"--mode", "sum_len"}).mode) == "sum_len");
   CHECK(parse({"--dry-run"}).dry_run);
+  CHECK_FALSE(parse({"--no-peers"}).peers);
+  CHECK(parse({"--hosts", "4"}).hosts == 4);
+  CHECK(parse({"--retune"}).retune);
+  CHECK(parse({"--graphs", "0"}).graphs == 0);
+  CHECK(parse({"--mode", "sum_len_peer"}).mode == ModeChoice::sum_len_peer);
+  CHECK(parse({"--mode", "sum_len_hier", "--hosts", "2"}).mode == ModeChoice::sum_len_hier);
   CHECK(parse({"--comm", "sim"}).comm == CommChoice::sim);
   const Options simulated = parse({"--comm", "sim_thread", "--schedule", "random"});
   CHECK(simulated.comm == CommChoice::sim_thread);
@@ -82,9 +93,10 @@ TEST_CASE("help is given and is no error") {
   const char* arguments[] = {"serve_trace", "--help"};
   CHECK_FALSE(parse_options(2, arguments, help).has_value());
   for (const char* option :
-       {"--trace", "--serve", "--ranks", "--attn-tp", "--chunk", "--max-running", "--step-ms",
-        "--speedup", "--mode", "--rule", "--hidden", "--steps", "--dry-run", "--json", "--comm",
-        "--seed", "--requests", "--rate", "--schedule"})
+       {"--trace",    "--serve",    "--ranks", "--attn-tp", "--chunk",    "--max-running",
+        "--step-ms",  "--speedup",  "--mode",  "--rule",    "--hidden",   "--steps",
+        "--dry-run",  "--json",     "--comm",  "--seed",    "--requests", "--rate",
+        "--schedule", "--no-peers", "--hosts", "--shapes",  "--retune",   "--graphs"})
     CHECK_MESSAGE(help.find(option) != std::string::npos, option);
 }
 
@@ -108,7 +120,7 @@ TEST_CASE("zero, negative and non-numeric options are one clear error each") {
 TEST_CASE("unknown names list what there is") {
   CHECK(error_of({"--mode", "max"})
             .find("'max' is unknown, must be one of max_len, sum_len, "
-                  "sum_len_v, auto") != std::string::npos);
+                  "sum_len_v, sum_len_peer, sum_len_hier, auto") != std::string::npos);
   CHECK(error_of({"--mode", "3"}).find("'3' is unknown") != std::string::npos);
   CHECK(error_of({"--rule", "x"}).find("volume, volume_tie_max") != std::string::npos);
   CHECK(error_of({"--serve", "prefill"}).find("mixed, decode") != std::string::npos);
@@ -129,6 +141,13 @@ TEST_CASE("options that do not go together are errors") {
         std::string::npos);
   CHECK(error_of({"--comm", "sim_thread", "--ranks", "33", "--attn-tp", "2"})
             .find("at most 64 ranks, these are 66") != std::string::npos);
+  CHECK(error_of({"--hosts", "3"}) == "--hosts 3 must divide --ranks 8");
+  CHECK(error_of({"--mode", "sum_len_peer", "--comm", "mpi"})
+            .find("--mode sum_len_peer needs ranks that reach each other's memory, those of --comm "
+                  "mpi do not") == 0);
+  CHECK(error_of({"--mode", "sum_len_peer", "--hosts", "2"}).find("--hosts is 2") !=
+        std::string::npos);
+  CHECK(error_of({"--graphs", "-1"}).find("0 to 1024") != std::string::npos);
   CHECK(error_of({"--json", "/nonexistent/file"}).find("/nonexistent/file") != std::string::npos);
   CHECK(error_of({"--hidden", "23"}).find("24 to 1024") != std::string::npos);
   CHECK(error_of({"--hidden", "1025"}).find("24 to 1024") != std::string::npos);

@@ -34,7 +34,11 @@ void check_against_dry_run(const Options& options, const Trace& trace) {
   CHECK(served.launched.moved_out == planned.launched.moved_out);
   CHECK(served.launched.moved_back == planned.launched.moved_back);
   CHECK(served.launched == planned.launched);
+  CHECK(served.choices == planned.choices);
   CHECK(served.graphs.keys == planned.graphs.keys);
+  CHECK(served.graphs.most_keys == planned.graphs.most_keys);
+  CHECK(served.graphs.dropped == planned.graphs.dropped);
+  CHECK(served.graphs.retunings == planned.graphs.retunings);
   CHECK(served.graphs.captures == planned.graphs.captures);
   CHECK(served.graphs.replays == planned.graphs.replays);
   CHECK(served.graphs.eager_steps == planned.graphs.eager_steps);
@@ -47,8 +51,8 @@ TEST_CASE("no row is wrong at any rank count, attention TP, mode or kind of inst
   std::uint64_t seed = 100;
   for (const int ranks : {1, 2, 3, 8})
     for (const int attn_tp : {1, 2})
-      for (const ModeChoice mode :
-           {ModeChoice::max_len, ModeChoice::sum_len, ModeChoice::sum_len_v, ModeChoice::auto_rule})
+      for (const ModeChoice mode : {ModeChoice::max_len, ModeChoice::sum_len, ModeChoice::sum_len_v,
+                                    ModeChoice::sum_len_peer, ModeChoice::auto_rule})
         for (const Serve serve : {Serve::mixed, Serve::decode}) {
           Options options = small_options();
           options.ranks = ranks;
@@ -63,6 +67,52 @@ TEST_CASE("no row is wrong at any rank count, attention TP, mode or kind of inst
           CAPTURE(options.seed);
           check_against_dry_run(options, small_trace(options.seed));
         }
+}
+
+TEST_CASE("ranks on several hosts, or with all memory out of reach, serve rightly") {
+  std::uint64_t seed = 300;
+  for (const int hosts : {1, 2, 4})
+    for (const int attn_tp : {1, 2})
+      for (const ModeChoice mode : {ModeChoice::sum_len_hier, ModeChoice::auto_rule})
+        for (const Serve serve : {Serve::mixed, Serve::decode}) {
+          Options options = small_options();
+          options.ranks = 4;
+          options.hosts = hosts;
+          options.attn_tp = attn_tp;
+          options.mode = mode;
+          options.serve = serve;
+          options.peers = hosts > 1 || mode == ModeChoice::sum_len_hier;
+          options.seed = ++seed;
+          CAPTURE(hosts);
+          CAPTURE(attn_tp);
+          CAPTURE(name(mode));
+          CAPTURE(name(serve));
+          CAPTURE(options.seed);
+          check_against_dry_run(options, small_trace(options.seed));
+        }
+}
+
+TEST_CASE("shapes tuned while serving, and few graphs, serve rightly") {
+  for (const int ranks : {1, 2, 4})
+    for (const ModeChoice mode :
+         {ModeChoice::max_len, ModeChoice::sum_len, ModeChoice::auto_rule}) {
+      Options options = small_options();
+      options.ranks = ranks;
+      options.serve = Serve::decode;
+      options.max_running = 64;
+      options.mode = mode;
+      options.retune = true;
+      options.graphs = 12;
+      CAPTURE(ranks);
+      CAPTURE(name(mode));
+      const Trace trace = small_trace(21, 700, 60);
+      CHECK(dry_run(options, trace).graphs.retunings > 0);
+      check_against_dry_run(options, trace);
+      options.retune = false;
+      options.graphs = 2;
+      CHECK(dry_run(options, trace).graphs.dropped > 0);
+      check_against_dry_run(options, trace);
+    }
 }
 
 TEST_CASE("the traffic of these tests has idle steps, all forward modes and misfits") {
@@ -169,6 +219,8 @@ TEST_CASE("the report says what was served, moved and checked") {
   says("synthetic traffic, seed 6: 40 requests");
   says("3 DP x 2 attention TP; mixed instance, chunk 24, at most 9 running");
   says("auto by rule volume");
+  says("all ranks reach each other's memory");
+  says("only rows that exist");
   says("moved out to each rank");
   says(": 0 wrong");
   says("equal to the plan");

@@ -36,7 +36,7 @@ Options simulated_options(CommChoice comm, ModeChoice mode, int attn_tp) {
 template <class Test>
 void for_each_setting(const Test& test) {
   for (const CommChoice comm : {CommChoice::sim, CommChoice::sim_thread})
-    for (const ModeChoice mode : all_modes)
+    for (const ModeChoice mode : modes_of(comm))
       for (const int attn_tp : {1, 2}) {
         const Options options = simulated_options(comm, mode, attn_tp);
         CAPTURE(name(comm));
@@ -50,7 +50,7 @@ void for_each_setting(const Test& test) {
 /// a graph that an earlier step captured. The options end the run with it.
 std::int64_t spoilt_step(Options& options, const Trace& trace, bool graph) {
   if (graph) options.serve = Serve::decode;
-  Planner planner(options.layout(), policy_of(options), capture_sizes(options));
+  Planner planner(options.layout(), options.hosts, policy_of(options), graph_sizes(options));
   std::set<dpgather::ShapeKey> captured;
   std::int64_t step = 0;
   for (const StepOfAll& all : replay_steps(options, trace, 300)) {
@@ -79,6 +79,26 @@ TEST_CASE("no row is wrong on simulated GPUs, and graphs replay what was planned
       check_simulated(serve(options, trace), options, trace);
     }
   });
+}
+
+TEST_CASE("simulated ranks on several hosts serve rightly, with shapes tuned while serving") {
+  const std::uint64_t seed = support::seed("serve_trace sim hosts", 41);
+  const Trace trace = small_trace(seed, 300, 60);
+  for (const ModeChoice mode : {ModeChoice::sum_len_hier, ModeChoice::auto_rule})
+    for (const int hosts : {1, 2}) {
+      Options options = simulated_options(CommChoice::sim_thread, mode, 1);
+      options.serve = Serve::decode;
+      options.ranks = 4;
+      options.hosts = hosts;
+      options.max_running = 64;
+      options.retune = true;
+      options.graphs = 12;
+      CAPTURE(name(mode));
+      CAPTURE(hosts);
+      const Figures figures = serve(options, trace);
+      CHECK(figures.graphs.retunings > 0);
+      check_simulated(figures, options, trace);
+    }
 }
 
 TEST_CASE("300 steps of synthetic traffic are served on simulated GPUs without a wrong row") {

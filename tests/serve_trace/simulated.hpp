@@ -16,13 +16,18 @@ namespace serve_trace {
 
 inline const std::vector<ModeChoice> all_modes = {ModeChoice::max_len, ModeChoice::sum_len,
                                                   ModeChoice::sum_len_v, ModeChoice::auto_rule};
+inline const std::vector<ModeChoice> modes_between_threads = {
+    ModeChoice::max_len,      ModeChoice::sum_len,      ModeChoice::sum_len_v,
+    ModeChoice::sum_len_peer, ModeChoice::sum_len_hier, ModeChoice::auto_rule};
+
+[[nodiscard]] inline const std::vector<ModeChoice>& modes_of(CommChoice comm) {
+  return offers_peers(comm) ? modes_between_threads : all_modes;
+}
 
 /// Every row right on each rank that gets it, all that was planned moved and launched, nothing left
 /// behind. Graphs are those of the plan; on a device, though, a shape's first step is eager.
 inline void check_simulated(const Figures& served, const Options& options, const Trace& trace) {
-  Options planning = options;
-  planning.comm = CommChoice::thread;
-  const Figures planned = dry_run(planning, trace);
+  const Figures planned = dry_run(options, trace);
   CHECK(served.wrong_rows == 0);
   CHECK(served.checked_rows == served.rows * options.attn_tp);
   CHECK(served.rows == planned.rows);
@@ -35,7 +40,11 @@ inline void check_simulated(const Figures& served, const Options& options, const
   CHECK(served.good());
 
   const GraphFigures &graphs = served.graphs, &of_plan = planned.graphs;
+  CHECK(served.choices == planned.choices);
   CHECK(graphs.keys == of_plan.keys);
+  CHECK(graphs.most_keys == of_plan.most_keys);
+  CHECK(graphs.dropped == of_plan.dropped);
+  CHECK(graphs.retunings == of_plan.retunings);
   CHECK(graphs.captures == of_plan.captures);
   CHECK(graphs.replays == of_plan.replays - of_plan.captures);
   CHECK(graphs.eager_steps == of_plan.eager_steps + of_plan.captures);

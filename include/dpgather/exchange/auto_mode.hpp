@@ -15,9 +15,11 @@ namespace dpgather {
 /// 1. Where ranks reach each other's memory: SumLen<PeerStore>, in graphs and outside, whatever the
 ///    rule says; an eager step whose ranks have equally many rows goes by MAX_LEN if the rule says
 ///    MAX_LEN, since there is no pad then and its slot needs no copy.
-/// 2. MAX_LEN if the rule says so.
-/// 3. SUM_LEN by `Eager` when eager; in a captured step by SumLen<Hierarchical> where ranks are on
-///    several hosts and reach each other's memory on each, else by all-reduce.
+/// 2. In a captured step, where ranks are on several hosts and reach each other's memory on each:
+///    SumLen<Hierarchical>, whatever the rule says, since it moves and computes fewer pads than
+///    MAX_LEN.
+/// 3. MAX_LEN if the rule says so.
+/// 4. SUM_LEN by `Eager` when eager and by all-reduce in a captured step.
 /// `peer_stores = false` does without such memory, for comparison or if it is reached but slowly.
 template <LenRule Rule = VolumeRule, class Eager = AllGatherV>
 requires(Eager::transport == Transport::sum_len_all_gather_v ||
@@ -32,10 +34,10 @@ requires(Eager::transport == Transport::sum_len_all_gather_v ||
         return {Transport::max_len, ChoiceReason::no_padding};
       return {Transport::sum_len_peer_store, ChoiceReason::only_rows_that_exist};
     }
+    if (allowed.captured && allowed.host_peers && peer_stores)
+      return {Transport::sum_len_hierarchical, ChoiceReason::across_hosts};
     if (max_len) return {Transport::max_len, ChoiceReason::rule_max_len};
     if (!allowed.captured) return {Eager::transport, ChoiceReason::rule_sum_len};
-    if (allowed.host_peers && peer_stores)
-      return {Transport::sum_len_hierarchical, ChoiceReason::across_hosts};
     return {Transport::sum_len_all_reduce, Eager::transport == Transport::sum_len_all_reduce
                                                ? ChoiceReason::rule_sum_len
                                                : ChoiceReason::captured_needs_graph_safe};

@@ -26,7 +26,7 @@ enum class ChoiceReason : std::uint8_t {
   rule_max_len,               ///< MAX_LEN: the rule says so
   no_padding,                 ///< MAX_LEN: the rule says so, and all ranks have equally many rows
   only_rows_that_exist,       ///< stores into peers' buffers: pads are neither moved nor computed
-  across_hosts,               ///< captured SUM_LEN: padded between hosts only
+  across_hosts,               ///< in graphs, by hosts: padded between them only
   rule_sum_len,               ///< SUM_LEN by the eager transport: the rule says so
   captured_needs_graph_safe,  ///< SUM_LEN by all-reduce: the eager transport cannot be captured
 };
