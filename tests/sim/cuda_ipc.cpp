@@ -83,7 +83,7 @@ cudaError_t cudaIpcOpenMemHandle(void** out, cudaIpcMemHandle_t handle, unsigned
   return api("cudaIpcOpenMemHandle", [&] {
     if (const cudaError_t error = check_unsafe(); error != cudaSuccess) return error;
     Exported of;
-    std::memcpy(&of, &handle, sizeof of);
+    std::memcpy(static_cast<void*>(&of), &handle, sizeof of);
     if (out == nullptr || flags != cudaIpcMemLazyEnablePeerAccess || of.mark != exported_mark)
       return cudaErrorInvalidValue;
     if (of.rank == rank()) return cudaErrorDeviceUninitialized;  // a process's own
