@@ -129,6 +129,27 @@ TEST_CASE("a dry run and a run with data write the same figures, and all that ar
     }
 }
 
+TEST_CASE("graphs are captured at the shapes of a file, and at those that traffic makes of them") {
+  const Folder folder;
+  const std::string shapes = folder.write(
+      "shapes.json", R"({"ranks": 3, "attn_tp": 1, "largest": 256, "attention_percent": 25,)"
+                     R"( "shapes": [{"local": 256, "global": 768}, {"local": 40, "global": 90}]})");
+  const std::string arguments =
+      small + "--serve decode --shapes " + shapes + " --json " + folder.file("figures.json");
+  const Outcome fixed = serve(arguments);
+  CAPTURE(fixed.output);
+  REQUIRE(fixed.exit_code == 0);
+  CHECK(fixed.says(": 0 wrong"));
+  const Json figures = json_of(folder.file("figures.json"));
+  CHECK(figures.at("graph_captures") == 1);  // all steps fit the smaller
+  CHECK(figures.at("rows_computed").get<std::int64_t>() ==
+        90 * figures.at("graph_replays").get<std::int64_t>());
+  REQUIRE(serve(arguments + " --retune").exit_code == 0);
+  const Json follows = json_of(folder.file("figures.json"));
+  CHECK(follows.at("retunings").get<std::int64_t>() > 0);
+  CHECK(follows.at("rows_computed") < figures.at("rows_computed"));
+}
+
 TEST_CASE("simulated GPUs serve, or the error says what this build lacks for them") {
   const Folder folder;
   for (const std::string comm : {"sim", "sim_thread"}) {

@@ -271,7 +271,8 @@ Allocation* Memory::find(const void* pointer) {
 }
 
 bool Memory::in_arena(const void* pointer) const {
-  return address(pointer) >= address(arena_) && address(pointer) < address(arena_) + 2 * arena_bytes;
+  return address(pointer) >= address(arena_) &&
+         address(pointer) < address(arena_) + 2 * arena_bytes;
 }
 
 std::string Memory::complaint(const void* pointer, std::size_t bytes) {

@@ -14,5 +14,5 @@ void use(DpGather<SumLen<AllReduce>, float, Apart>& gather, const ShapeKey& shap
   static_cast<void>(gather.slot(shape));
 }
 void use(DpGather<SumLen<PeerStore>, float, Apart>& gather, const ShapeKey& shape) {  // wrong
-  static_cast<void>(gather.slot(shape));  // wrong
+  static_cast<void>(gather.slot(shape));                                              // wrong
 }  // wrong
