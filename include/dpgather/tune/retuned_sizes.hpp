@@ -23,7 +23,7 @@ namespace dpgather {
 /// by now. Traffic that moves off quickly has a slack and a patience of its own.
 struct RetuneOptions {
   /// With a padding bound, since the traffic to come is not what was counted.
-  TuneGoal goal = {.padding = {.percent = 200, .skew_percent = 300}};
+  TuneGoal goal = {.padding = {.percent = 200, .skew_percent = 150}};
   bool one_axis = false;    ///< shapes (size, W * size), for MAX_LEN
   int spread_percent = 40;  ///< see `spread`
   int slack_percent = 4, sudden_slack_percent = 10;
@@ -134,16 +134,18 @@ class RetunedSizes {
     check(options.most_patience, options.least_steps, "most_patience");
     return options;
   }
-  /// The closest chain of shapes, from 1.5 times padding on, that `max_shapes` has room for.
+  /// The closest chain of shapes that `max_shapes` has room for.
   [[nodiscard]] static ShapeSizes any_traffic(const SizeTuner& tuner) {
+    constexpr int closest = 110, step = 5, usual_skew = 150;
     TuneGoal goal = tuner.goal();
-    goal.padding = {.percent = 150, .skew_percent = 300};
+    goal.padding.percent = closest;
+    if (goal.padding.skew_percent == 0) goal.padding.skew_percent = usual_skew;
     auto pairs = detail::fixed_pairs(goal);
-    while (std::ssize(pairs) > goal.max_shapes) {
-      goal.padding.percent = goal.padding.percent * 5 / 4;
-      pairs = goal.padding.percent > 10000 ? std::vector<SizePair>{goal.largest_pair()}
-                                           : detail::fixed_pairs(goal);
+    while (std::ssize(pairs) > goal.max_shapes && goal.padding.percent < 10000) {
+      goal.padding.percent += step;
+      pairs = detail::fixed_pairs(goal);
     }
+    if (std::ssize(pairs) > goal.max_shapes) pairs = {goal.largest_pair()};
     return ShapeSizes(std::move(pairs), goal.cost);
   }
   [[nodiscard]] bool is_time() const {
