@@ -1,10 +1,11 @@
-# Sourced by examples/run and tests/run. Installs the Debian packages that are missing and says so;
+# Sourced by examples/run, tests/run and bench/run. Installs the Debian packages that are missing and says so;
 # without any missing it runs dpkg-query once and nothing else. Everything goes to stderr.
 
 # What each command needs, as Debian names. `command:package` is also met by a command of another origin.
 packages_to_build='c++:g++ meson:meson ninja:ninja-build pkg-config:pkg-config mpicxx:libopenmpi-dev mpirun:openmpi-bin'
 packages_of_examples='libcli11-dev nlohmann-json3-dev libfmt-dev libeigen3-dev'
 packages_of_plots='gnuplot:gnuplot-nox'
+packages_of_benches='libbenchmark-dev'
 packages_of_tests='doctest-dev spin:spin'
 
 # install_missing WANTED...: 0 if all is there in the end. Sets packages_installed to what it installed.
