@@ -379,6 +379,29 @@ TEST_CASE("peers out of reach: the mode is refused on all ranks alike, other mod
           "0000:11:00.0) cannot read each other's memory");
 }
 
+TEST_CASE("processes on two hosts serve by hosts, in graphs") {
+  const auto seed = support::seed("processes by hosts", 51);
+  for (const DpLayout layout : {DpLayout{.dp = 4}, DpLayout{.dp = 2, .attn_tp = 2}}) {
+    const DeviceWorld<Base> world(layout, patient_nccl);
+    INFO("attn_tp ", layout.attn_tp);
+    std::uint64_t replays = 0;
+    sim::run({.ranks = 4, .devices = 4, .seed = seed}, [&](int r) {
+      run_device_rank(world, r, 4, [&](RankOf<Base>& rank) {
+        Comm comm(rank.comm.split(0, r), {.deadline = soon, .host = r < 2 ? 11 : 12});
+        expect(!comm.peers_in_reach(), "in reach");
+        RankOf<Comm> mine{comm, rank.control, rank.agreement, rank.layout, rank.stream};
+        Layers<SumLen<Hierarchical>, float, Comm, CudaGraphs> layers(mine, 4, 2, 3, 2);
+        std::mt19937_64 random(seed);
+        for (int step = 0; step < 20; ++step) layers.step(step, draw_rows(random, layout.dp, 4));
+        layers.check();
+        if (r == 0) replays = layers.statistics().replays;
+      });
+    });
+    CHECK(sim::last_report().leaks.empty());
+    CHECK(replays >= 15);
+  }
+}
+
 TEST_CASE("ranks of two hosts are out of reach") {
   const DeviceWorld<Base> world({.dp = 3}, patient_nccl);
   std::vector<std::string> texts(3);
