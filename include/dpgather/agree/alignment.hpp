@@ -22,6 +22,21 @@ inline void check_version(std::span<const StepRecord> records, const ErrorContex
                              theirs.magic, ", expected ", StepRecord::expected_magic);
 }
 
+/// Whether nothing is to be found by `check_alignment` and `first_failure`: one pass, no branch a
+/// rank. A "no" may be a false alarm; those two then say what is wrong, if anything is.
+[[nodiscard]] inline bool surely_aligned(std::span<const StepRecord> records) {
+  const StepRecord& first = records[0];
+  std::uint64_t differs = 0;
+  std::uint32_t odd = 0;
+  for (const StepRecord& theirs : records) {
+    differs |= static_cast<std::uint64_t>(theirs.step ^ first.step) |
+               (theirs.policy ^ first.policy) | (theirs.state ^ first.state);
+    odd |= static_cast<std::uint32_t>(theirs.phases ^ first.phases) |
+           static_cast<std::uint32_t>(theirs.failed);
+  }
+  return differs == 0 && odd == 0;
+}
+
 /// "ranks 0, 2" for those that `are(record)`.
 template <class Are>
 [[nodiscard]] std::string ranks_that(std::span<const StepRecord> records, const Are& are) {

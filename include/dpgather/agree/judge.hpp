@@ -2,6 +2,7 @@
 // throws.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -58,9 +59,44 @@ inline void reserve(AgreedStep& step, const DpLayout& layout) {
   step.layout = layout;
 }
 
+/// Merges phase `p` where there is one rank a DP rank and all that are not idle are in one mode with
+/// one width, in one pass without a branch a rank. Otherwise false, and `step` is to be filled again.
+[[nodiscard]] inline bool merged_alike(std::span<const StepRecord> records, std::size_t p,
+                                       AgreedStep& step) {
+  if (step.layout.attn_tp != 1) return false;
+  const auto busy = std::find_if(records.begin(), records.end(), [p](const StepRecord& record) {
+    return record.phase[p].forward != Forward::idle;
+  });
+  const Phase head = busy == records.end() ? Phase{} : busy->phase[p];
+  const bool any_width = !has_fixed_width(head.forward);
+  auto& agreed = step.phase[p];
+  std::int64_t* const tokens = agreed.tokens.data();
+  std::int64_t* const requests = agreed.requests.data();
+  std::int64_t* const logits = agreed.logits.data();
+  bool alike = true, can_graph = true;
+  for (std::size_t rank = 0; rank < records.size(); ++rank) {
+    const Phase& phase = records[rank].phase[p];
+    tokens[rank] = phase.tokens;
+    requests[rank] = phase.requests;
+    logits[rank] = phase.logits;
+    can_graph &= phase.can_graph;
+    const bool same = (phase.forward == head.forward) & (any_width | (phase.width == head.width));
+    alike &= same | (phase.forward == Forward::idle);
+  }
+  if (!alike) return false;
+  agreed.forward = head.forward;
+  agreed.width = head.forward == Forward::idle || any_width ? 1 : head.width;
+  agreed.can_graph = can_graph && !is_prefill(head.forward);
+  return true;
+}
+
 /// Merges phase `p` of all ranks.
 inline void judge_phase(std::span<const StepRecord> records, int p, const ErrorContext& where,
                         AgreedStep& step) {
+  const auto own = static_cast<std::size_t>(where.rank);
+  step.own_forward[static_cast<std::size_t>(p)] =
+      records[own].phase[static_cast<std::size_t>(p)].forward;
+  if (merged_alike(records, static_cast<std::size_t>(p), step)) return;
   auto& agreed = step.phase[static_cast<std::size_t>(p)];
   const auto phase_of = [&](int rank) -> const Phase& {
     return records[static_cast<std::size_t>(rank)].phase[static_cast<std::size_t>(p)];
@@ -96,7 +132,6 @@ inline void judge_phase(std::span<const StepRecord> records, int p, const ErrorC
     agreed.width = phase.width;
   }
   if (is_prefill(agreed.forward)) agreed.width = 1;
-  step.own_forward[static_cast<std::size_t>(p)] = phase_of(where.rank).forward;
 }
 
 /// Fills `step` from the records, or throws what every rank throws.
@@ -107,8 +142,10 @@ inline void judge(std::span<const StepRecord> records, const DpLayout& layout, i
   step.layout = layout;
   step.rank = rank;
   step.index = index;
-  check_alignment(records, where);
-  if (const auto failure = first_failure(records)) throw PeerError(where, *failure);
+  if (!surely_aligned(records)) {
+    check_alignment(records, where);
+    if (const auto failure = first_failure(records)) throw PeerError(where, *failure);
+  }
   step.phases = records[0].phases;
   for (int p = 0; p < step.phases; ++p) judge_phase(records, p, where, step);
   for (std::size_t r = 0; r < records.size(); ++r) step.user[r] = records[r].user;

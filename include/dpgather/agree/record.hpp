@@ -32,19 +32,20 @@ using UserBytes = std::array<std::byte, 16>;
 namespace detail {
 
 struct StepRecord {
-  static constexpr std::uint32_t expected_magic = 0x64706732;  // "dpg2": layout of this struct
+  static constexpr std::uint32_t expected_magic = 0x64706733;  // "dpg3": layout of this struct
 
   std::uint32_t magic = expected_magic;
   std::int32_t rank = 0;
   std::int64_t step = 0;
   std::uint64_t policy = 0;
   std::uint64_t state = 0;
-  std::uint64_t bytes = 0;         // of a graph that was captured
-  std::uint64_t latest_bytes = 0;  // of the one before it, as it turned out
   std::int32_t phases = 0;
   std::int32_t failed = 0;
-  std::array<Phase, max_phases> phase{};
+  // What every step reads lies together, so that judging touches two cache lines of a record.
   UserBytes user{};
+  std::array<Phase, max_phases> phase{};
+  std::uint64_t bytes = 0;          // of a graph that was captured
+  std::uint64_t latest_bytes = 0;   // of the one before it, as it turned out
   std::array<char, 360> message{};  // why it failed, else the state in words
 
   void set_message(std::string_view text) {
