@@ -19,6 +19,37 @@ TEST_CASE("rounding up gives the next multiple, and 0 for 0") {
   }
 }
 
+TEST_CASE("rounding up many counts gives what rounding each gives, up to the limit") {
+  const std::vector<std::int64_t> counts{0,       1, 2, 3, 7, 8, 63, 64, 65, 1000, max_rows - 1,
+                                         max_rows};
+  for (const std::int64_t multiple : {1, 2, 3, 5, 6, 8, 12, 64, 100, 1 << 20}) {
+    std::vector<std::int64_t> rounded(counts.size(), -1);
+    dpgather::round_up_each(counts, multiple, rounded);
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      CAPTURE(counts[i]);
+      CAPTURE(multiple);
+      REQUIRE(rounded[i] % multiple == 0);
+      REQUIRE(rounded[i] >= counts[i]);
+      REQUIRE(rounded[i] - counts[i] < multiple);
+    }
+  }
+}
+
+TEST_CASE("of many counts the first outside its limits is named") {
+  std::vector<std::int64_t> counts(100, max_rows);
+  counts[3] = 0;
+  CHECK_NOTHROW(dpgather::check_counts(counts, {}));
+  CHECK_NOTHROW(dpgather::check_counts({}, {}));
+  counts[97] = -1;
+  CHECK_THROWS_WITH_AS(dpgather::check_counts(counts, {.operation = "plan"}),
+                       "[plan] count of DP rank 97 is -1, must be 0 to 2147483647",
+                       dpgather::InvalidArgument);
+  counts[41] = max_rows + 1;
+  CHECK_THROWS_WITH_AS(dpgather::check_counts(counts, {.operation = "plan"}),
+                       "[plan] count of DP rank 41 is 2147483648, must be 0 to 2147483647",
+                       dpgather::InvalidArgument);
+}
+
 TEST_CASE("sums, maxima and offsets of counts, with idle ranks") {
   const std::vector<std::int64_t> counts{3, 0, 5, 5, 0};
   std::vector<std::int64_t> offsets(5, -1);

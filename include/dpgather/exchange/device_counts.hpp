@@ -1,7 +1,10 @@
 // What varies from step to step, at fixed addresses, for element work and captured graphs to read.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include <dpgather/core/config.hpp>
@@ -88,8 +91,12 @@ class DeviceCounts {
       words.count = 0;
     };
     for (const auto* numbers : {&plan.valid, &plan.offsets, &plan.lens})
-      for (const std::int64_t number : *numbers) {
-        words.values[words.count++] = number;
+      for (std::size_t at = 0; at < numbers->size();) {
+        const std::size_t room = static_cast<std::size_t>(detail::WriteWords::most - words.count);
+        const std::size_t n = std::min(room, numbers->size() - at);
+        std::memcpy(words.values + words.count, numbers->data() + at, n * sizeof(std::int64_t));
+        words.count += static_cast<int>(n);
+        at += n;
         if (words.count == detail::WriteWords::most) flush();
       }
     if (words.count > 0) flush();

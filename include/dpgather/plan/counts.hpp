@@ -19,6 +19,15 @@ inline constexpr std::int64_t max_rows = (std::int64_t{1} << 31) - 1;
 [[nodiscard]] constexpr std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
+/// Each of `counts` up to the next multiple, without a division where the multiple is a power of two.
+/// Same length as `counts`.
+constexpr void round_up_each(Counts counts, std::int64_t multiple, std::span<std::int64_t> to) {
+  if ((multiple & (multiple - 1)) == 0) {
+    for (std::size_t i = 0; i < counts.size(); ++i) to[i] = (counts[i] + multiple - 1) & -multiple;
+  } else {
+    for (std::size_t i = 0; i < counts.size(); ++i) to[i] = round_up(counts[i], multiple);
+  }
+}
 [[nodiscard]] constexpr std::int64_t ceil_div(std::int64_t n, std::int64_t by) {
   return (n + by - 1) / by;
 }
@@ -26,7 +35,9 @@ inline constexpr std::int64_t max_rows = (std::int64_t{1} << 31) - 1;
   return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
 }
 [[nodiscard]] constexpr std::int64_t max(Counts counts) {
-  return counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
+  std::int64_t most = counts.empty() ? 0 : counts.front();
+  for (const std::int64_t count : counts) most = count > most ? count : most;
+  return most;
 }
 /// Exclusive prefix sum: `offsets[i]` is where rank i's rows start. Same length as `counts`.
 constexpr void exclusive_offsets(Counts counts, std::span<std::int64_t> offsets) {
@@ -41,6 +52,15 @@ constexpr void exclusive_offsets(Counts counts, std::span<std::int64_t> offsets)
 inline void check_count(std::int64_t count, std::size_t rank, const ErrorContext& where) {
   require(count >= 0 && count <= max_rows, where, "count of DP rank ", rank, " is ", count,
           ", must be 0 to ", max_rows);
+}
+/// All of them; the first that is wrong is named. Limits are tested once for all: no count within
+/// them has a bit beyond `max_rows`, which is all ones.
+inline void check_counts(Counts counts, const ErrorContext& where) {
+  static_assert((max_rows & (max_rows + 1)) == 0);
+  std::uint64_t bits = 0;
+  for (const std::int64_t count : counts) bits |= static_cast<std::uint64_t>(count);
+  if (bits <= static_cast<std::uint64_t>(max_rows)) return;
+  for (std::size_t i = 0; i < counts.size(); ++i) check_count(counts[i], i, where);
 }
 
 }  // namespace dpgather

@@ -62,7 +62,7 @@ inline void load_group(const PlanInput& input, int rank, Plan& plan) {
           input.counts.size(), " counts given for dp ", input.layout.dp);
   require(input.width >= 1 && input.width <= max_rows, where, "width is ", input.width,
           ", must be at least 1");
-  for (std::size_t i = 0; i < input.counts.size(); ++i) check_count(input.counts[i], i, where);
+  check_counts(input.counts, where);
   const auto first = static_cast<std::size_t>(input.layout.group_first_dp(rank));
   const auto group = input.counts.subspan(first, static_cast<std::size_t>(input.layout.group_dp()));
   plan.layout = input.layout;
@@ -72,8 +72,7 @@ inline void load_group(const PlanInput& input, int rank, Plan& plan) {
   plan.valid_rows = sum(plan.valid);
   plan.lens.resize(group.size());
   plan.offsets.resize(group.size());
-  std::transform(group.begin(), group.end(), plan.lens.begin(),
-                 [align = input.alignment()](std::int64_t n) { return round_up(n, align); });
+  round_up_each(group, input.alignment(), plan.lens);
 }
 
 inline void place_blocks(Plan& plan) {
