@@ -132,6 +132,53 @@ void copy_records(State& state) {
   });
 }
 
+/// Tells what Echo tells, but copies a record once only; afterwards just the step it is of, in place.
+class Refresh {
+ public:
+  explicit Refresh(const std::vector<std::int64_t>& counts) : echo_(counts) {}
+  void operator()(std::span<const std::byte> mine, std::span<std::byte> all) {
+    if (all.data() != filled_) echo_(mine, all);
+    filled_ = all.data();
+    constexpr std::size_t at = offsetof(detail::StepRecord, step);
+    for (std::size_t record = 0; record < all.size(); record += sizeof(detail::StepRecord))
+      std::memcpy(all.data() + record + at, mine.data() + at, sizeof(std::int64_t));
+  }
+
+ private:
+  Echo echo_;
+  const std::byte* filled_ = nullptr;
+};
+
+/// The host side of a step in a row, at a captured shape: agree (no copies of records but the step's
+/// number), choose and plan twice as `begin_step` does, key, look-up, counts. Without padding, which
+/// does not depend on W.
+void step(State& state) {
+  const auto counts = some_counts(state.range(0));
+  CallableControl control(0, static_cast<int>(state.range(0)), Refresh(counts));
+  StepAgreement agreement(control, layout_of(state));
+  std::vector<SizePair> pairs;
+  for (std::int64_t i = 1; i <= 36; ++i) pairs.push_back({i * 8, state.range(0) * i * 6 + i * 8});
+  const ShapeSizes sizes(pairs, {.ranks = static_cast<int>(state.range(0))});
+  PassengerCache<> cache(CaptureSizes::sglang(256));
+  const Auto<> mode;
+  DeviceCounts<HostMemory> written(static_cast<int>(state.range(0)), 0);
+  Plan made;
+  measure(state, [&] {
+    agreement.post(Phase{.tokens = 100, .requests = 100, .forward = Forward::decode});
+    const Step agreed = agreement.wait();
+    const PlanInput input = agreed.plan_input(RowAxis::tokens, 0);
+    detail::load_group(input, 0, made);
+    benchmark::DoNotOptimize(mode.choose({made.lens, false}, {}).transport);
+    const Selection selected =
+        select_shape(input, max(agreed.requests()), true, Transport::sum_len_peer_store, sizes);
+    benchmark::DoNotOptimize(cache.holds(selected.shape));
+    detail::load_group(input, 0, made);
+    benchmark::DoNotOptimize(mode.choose({made.lens, false}, {}).transport);
+    make_static_plan(input, 0, selected.shape, made);
+    written.write(made, HostStream{});
+  });
+}
+
 /// Plan to the addresses that element work reads.
 void write_counts(State& state) {
   const auto counts = some_counts(state.range(0));
@@ -191,7 +238,8 @@ void pad(State& state) {
   });
 }
 
-#define DPGATHER_BENCH(name) BENCHMARK(name)->RangeMultiplier(8)->Range(1, 4096)
+#define DPGATHER_BENCH(name) BENCHMARK(name)->RangeMultiplier(8)->Range(1, 4096)->Arg(1024)
+DPGATHER_BENCH(step);
 DPGATHER_BENCH(agree);
 DPGATHER_BENCH(copy_records);
 DPGATHER_BENCH(rule);
