@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <dpgather/core/memory.hpp>
+#include <dpgather/exchange/device_counts.hpp>
 #include <dpgather/exchange/row_ops.hpp>
 #include <dpgather/exchange/valid_rows.hpp>
 
@@ -148,4 +149,23 @@ TEST_CASE("work on no rows is not recorded") {
   launch(HostStream(recording), "nothing", 0,
          detail::SelectOwnRow<float>{none, none, 0, 0, step.view()});
   CHECK(recording.size() == 0);
+}
+
+TEST_CASE("counts of any number of blocks arrive in order, however they fall into launches") {
+  for (const std::int64_t blocks : {1, 31, 32, 33, 64, 95, 96, 97, 200}) {
+    dpgather::Plan plan;
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      plan.valid.push_back(block + 1);
+      plan.offsets.push_back(1000 + block);
+      plan.lens.push_back(5000 + block);
+    }
+    dpgather::DeviceCounts<dpgather::HostMemory> counts(blocks, 0);
+    counts.write(plan, dpgather::HostStream{});
+    CAPTURE(blocks);
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      REQUIRE(counts.view().valid[block] == block + 1);
+      REQUIRE(counts.view().offsets[block] == 1000 + block);
+      REQUIRE(counts.view().lens[block] == 5000 + block);
+    }
+  }
 }
