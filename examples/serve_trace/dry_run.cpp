@@ -1,7 +1,9 @@
 #include "dry_run.hpp"
 
+#include <optional>
 #include <vector>
 
+#include "counts_file.hpp"
 #include "replay.hpp"
 
 namespace serve_trace {
@@ -28,10 +30,14 @@ void replay_all(const Options& options, const Trace& trace,
 
 Figures dry_run(const Options& options, const Trace& trace, const OnStep& on_step) {
   Accounting accounting(options);
+  std::optional<CountsFile> counts;
+  if (!options.counts.empty()) counts.emplace(options.counts, options.ranks);
   replay_all(options, trace, [&](const StepFacts& facts) {
     accounting.add(facts);
+    if (counts) counts->add(facts);
     if (on_step) on_step(accounting.steps(), accounting.rows());
   });
+  if (counts) counts->close();
   return accounting.figures();
 }
 

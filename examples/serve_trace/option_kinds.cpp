@@ -63,7 +63,7 @@ std::vector<CLI::Option*> add_traffic_options(CLI::App& app, Options& options) {
   added.push_back(add_choice(
       app, "--serve", options.serve, serve_names,
       "prefill and decode in one instance, or the decode instance of a split deployment"));
-  number("--ranks", options.ranks, 1, max_world, "attention data-parallel size W");
+  number("--ranks", options.ranks, 1, max_planned, "attention data-parallel size W");
   number("--attn-tp", options.attn_tp, 1, max_world, "attention tensor-parallel size A");
   number("--chunk", options.chunk, 1, max_batch, "rows of a mixed step of one rank");
   number("--max-running", options.max_running, 1, max_batch, "requests that run on one rank");

@@ -12,7 +12,8 @@
 
 namespace serve_trace {
 
-inline constexpr int max_world = 1024;
+inline constexpr int max_world = 1024;    // ranks that serve
+inline constexpr int max_planned = 4096;  // ranks of a dry run
 inline constexpr std::int64_t max_batch = std::int64_t{1} << 20;
 
 [[nodiscard]] std::string joined(const std::vector<std::string>& names, std::string_view separator);

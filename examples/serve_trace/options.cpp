@@ -21,9 +21,13 @@ const std::vector<std::string> schedule_names = {"late", "random", "eager"};
 
 void check_together(const Options& options, bool schedule_given) {
   const int world = options.ranks * options.attn_tp;
-  if (world > max_world)
-    throw BadInput(fmt::format("--ranks {} times --attn-tp {} is {} ranks, at most {} can be run",
-                               options.ranks, options.attn_tp, world, max_world));
+  const int most = options.dry_run ? max_planned : max_world;
+  if (world > most)
+    throw BadInput(fmt::format("--ranks {} times --attn-tp {} is {} ranks, at most {} can be {}",
+                               options.ranks, options.attn_tp, world, most,
+                               options.dry_run ? "planned" : "run"));
+  if (!options.counts.empty() && !options.dry_run)
+    throw BadInput(fmt::format("--counts {} is written by --dry-run alone", options.counts));
   if (options.comm == CommChoice::sim_thread && world > max_threads_of_a_gpu)
     throw BadInput(fmt::format("--comm sim_thread runs at most {} ranks, these are {}",
                                max_threads_of_a_gpu, world));
@@ -99,10 +103,13 @@ std::optional<Options> parse_options(int argc, const char* const* argv, std::str
                  "when simulated GPUs do their work: hardly before everybody waits, any time, at "
                  "once");
   app.add_flag("--dry-run", options.dry_run, "plan only: no data moves, nothing is checked");
+  app.add_option("--counts", options.counts,
+                 "write the rows of each rank in each step to this CSV file (with --dry-run)");
   app.add_option("--json", options.json, "write the figures to this file");
   if (!parse(app, argc, argv, help)) return std::nullopt;
   check_together(options, schedule->count() > 0);
   check_writable("--json", options.json);
+  check_writable("--counts", options.counts);
   return options;
 }
 

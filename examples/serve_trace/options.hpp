@@ -66,7 +66,8 @@ struct Options {
   CommChoice comm = CommChoice::thread;
   ScheduleChoice schedule = ScheduleChoice::late;  ///< of simulated GPUs
   bool dry_run = false;
-  std::string json = {};  ///< file; empty: none
+  std::string counts = {};  ///< file for the counts of each step of a dry run; empty: none
+  std::string json = {};    ///< file; empty: none
 
   [[nodiscard]] dpgather::DpLayout layout() const { return {.dp = ranks, .attn_tp = attn_tp}; }
   [[nodiscard]] dpgather::VolumeRule volume_rule() const {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <fstream>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -55,10 +56,15 @@ TEST_CASE("bad input is one line that names it, and exit code 2") {
         Case{"--trace " + no_column, no_column + ":1: column GeneratedTokens is missing"},
         Case{"--trace " + number, number + ":3: ContextTokens is 'many'"},
         Case{"--trace " + unsorted, unsorted + ":3: "},
-        Case{"--dry-run --trace " + unsorted, unsorted + ":3: "}, Case{"--ranks 0", "--ranks"},
-        Case{"--speedup -8", "'-8'"}, Case{"--chunk many", "'many'"},
-        Case{"--mode fastest", "'fastest' is unknown"}, Case{"--hidden 4096", "24 to 1024"},
+        Case{"--dry-run --trace " + unsorted, unsorted + ":3: "},
+        Case{"--ranks 0", "--ranks"},
+        Case{"--speedup -8", "'-8'"},
+        Case{"--chunk many", "'many'"},
+        Case{"--mode fastest", "'fastest' is unknown"},
+        Case{"--hidden 4096", "24 to 1024"},
         Case{"--json " + folder.file("no/such/folder"), "no/such/folder"},
+        Case{"--dry-run --counts " + folder.file("no/such/counts"), "no/such/counts: No such file"},
+        Case{"--counts " + folder.file("counts"), "is written by --dry-run alone"},
         Case{"--hosts 3", "--hosts 3 must divide --ranks 8"},
         Case{"--shapes " + missing, missing + ": No such file"},
         Case{"--shapes " + unsorted, unsorted + ": is no JSON"},
@@ -127,6 +133,40 @@ TEST_CASE("a dry run and a run with data write the same figures, and all that ar
       }
       CHECK(with_data.dump(1) == dry.dump(1));
     }
+}
+
+TEST_CASE("the counts that a dry run writes are those of its figures") {
+  const Folder folder;
+  REQUIRE(serve(small + "--dry-run --counts " + folder.file("counts.csv") + " --json " +
+                folder.file("dry.json"))
+              .exit_code == 0);
+  const Json figures = json_of(folder.file("dry.json"));
+  std::ifstream file(folder.file("counts.csv"));
+  std::string line;
+  REQUIRE(std::getline(file, line));
+  CHECK(line == "live,forward,0,1,2");
+  std::int64_t steps = 0, live_steps = 0, decode_only = 0, idle = 0, rows = 0;
+  while (std::getline(file, line)) {
+    std::istringstream fields(line);
+    std::string live, forward, count;
+    REQUIRE(std::getline(fields, live, ','));
+    REQUIRE(std::getline(fields, forward, ','));
+    std::int64_t of_step = 0;
+    int ranks = 0;
+    for (; std::getline(fields, count, ','); ++ranks) of_step += std::stoll(count);
+    CHECK(ranks == 3);
+    ++steps;
+    live_steps += live == "1";
+    decode_only += forward == "decode" || forward == "idle";
+    idle += of_step == 0;
+    rows += of_step;
+  }
+  CHECK(steps == figures.at("steps"));
+  CHECK(live_steps == figures.at("live_steps"));
+  CHECK(decode_only == figures.at("decode_only_steps"));
+  CHECK(idle == figures.at("idle_steps"));
+  CHECK(rows == figures.at("rows"));
+  CHECK(rows > 0);
 }
 
 TEST_CASE("graphs are captured at the shapes of a file, and at those that traffic makes of them") {

@@ -92,11 +92,11 @@ TEST_CASE("help is given and is no error") {
   std::string help;
   const char* arguments[] = {"serve_trace", "--help"};
   CHECK_FALSE(parse_options(2, arguments, help).has_value());
-  for (const char* option :
-       {"--trace",    "--serve",    "--ranks", "--attn-tp", "--chunk",    "--max-running",
-        "--step-ms",  "--speedup",  "--mode",  "--rule",    "--hidden",   "--steps",
-        "--dry-run",  "--json",     "--comm",  "--seed",    "--requests", "--rate",
-        "--schedule", "--no-peers", "--hosts", "--shapes",  "--retune",   "--graphs"})
+  for (const char* option : {"--trace",       "--serve",    "--ranks",   "--attn-tp",  "--chunk",
+                             "--max-running", "--step-ms",  "--speedup", "--mode",     "--rule",
+                             "--hidden",      "--steps",    "--dry-run", "--json",     "--comm",
+                             "--seed",        "--requests", "--rate",    "--schedule", "--no-peers",
+                             "--hosts",       "--shapes",   "--retune",  "--graphs",   "--counts"})
     CHECK_MESSAGE(help.find(option) != std::string::npos, option);
 }
 
@@ -131,6 +131,13 @@ TEST_CASE("unknown names list what there is") {
 TEST_CASE("options that do not go together are errors") {
   CHECK(error_of({"--ranks", "1024", "--attn-tp", "2"}).find("2048 ranks, at most 1024") !=
         std::string::npos);
+  CHECK(parse({"--ranks", "4096", "--dry-run"}).ranks == 4096);
+  CHECK(error_of({"--ranks", "4096", "--attn-tp", "2", "--dry-run"})
+            .find("8192 ranks, at most 4096 can be planned") != std::string::npos);
+  CHECK(error_of({"--ranks", "4097", "--dry-run"}).find("4096") != std::string::npos);
+  CHECK(error_of({"--counts", "a.csv"}) == "--counts a.csv is written by --dry-run alone");
+  CHECK(error_of({"--dry-run", "--counts", "/nonexistent/file"})
+            .find("--counts: cannot write /nonexistent/file: No such file") == 0);
   for (const char* comm : {"mpi", "sim", "sim_thread"}) {
     const std::string error = error_of({"--dry-run", "--comm", comm});
     CAPTURE(error);
