@@ -1,0 +1,1 @@
+"""The parts of bench/scale_model.py."""
