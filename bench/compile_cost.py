@@ -2,6 +2,7 @@
 """What including the library adds to a compile: time, preprocessed lines, and bytes of the program.
 
 usage: bench/compile_cost.py [--compiler CXX]... [--runs N] [--json FILE]
+       bench/compile_cost.py --quick      each header compiled once by g++: what tests/run prints in the end
 
 Each header is compiled alone with -std=c++20 -O0, interleaved with an empty file and with the standard headers
 that the library includes; figures are medians. "adds" is what a header adds to the empty file, "beyond the standard
@@ -79,6 +80,26 @@ def measure(compiler, runs, folder):
     return figures
 
 
+def quick(compiler):
+    """Seconds of one compile of each header, and of the umbrella's standard headers."""
+    texts = {header: f"#include <{header}>\n" for header in HEADERS}
+    texts["its standard headers alone"] = "".join(f"#include <{name}>\n" for name in sorted(reached(HEADERS[0], set())))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.cpp"
+
+        def seconds(text):
+            path.write_text(text)
+            start = time.monotonic()
+            run(command(compiler, path, "-c", "-o", f"{folder}/out.o"))
+            return time.monotonic() - start
+
+        seconds("")  # what is read once from disk
+        nothing = seconds("")
+        print(f"seconds that including adds to a compile by {compiler} -O0 (one run each, so rough)")
+        for name, text in texts.items():
+            print(f"{name.removeprefix('dpgather/'):<32}{seconds(text) - nothing:>8.2f}")
+
+
 def table(compiler, figures):
     nothing = figures["nothing"]
     print(f"\n{compiler}, median seconds of a compile; an empty file takes {nothing['seconds']:.2f}")
@@ -95,9 +116,17 @@ def main():
     parser.add_argument("--compiler", action="append")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     if options.runs < 1 or options.runs > 100:
         parser.error(f"--runs is {options.runs}, must be 1 to 100")
+    if options.quick:
+        for compiler in options.compiler or ["g++"]:
+            if shutil.which(compiler) is None:
+                print(f"{compiler}: left out, it is not there")
+            else:
+                quick(compiler)
+        return
     results = {}
     for compiler in options.compiler or ["g++", "clang++", "nvcc"]:
         if shutil.which(compiler) is None:
