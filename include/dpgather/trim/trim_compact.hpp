@@ -2,9 +2,10 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <ranges>
+#include <span>
 #include <type_traits>
 
 #include <dpgather/core/error.hpp>
@@ -17,10 +18,14 @@
 
 namespace dpgather {
 
-/// Numbers, one a request.
+/// Whole numbers one behind the other, one a request: a vector, array or span. Without <ranges>,
+/// which takes a tenth of the time to compile all of this library.
 template <class R>
-concept RequestCounts = std::ranges::contiguous_range<R> && std::ranges::sized_range<R> &&
-    std::integral<std::ranges::range_value_t<R>>;
+concept RequestCounts = requires(const R& counts) {
+  requires std::integral<std::remove_cvref_t<decltype(*std::data(counts))>>;
+  { std::size(counts) } -> std::convertible_to<std::size_t>;
+  requires std::is_pointer_v<decltype(std::data(counts))>;
+};
 
 namespace detail {
 
@@ -51,8 +56,8 @@ struct TrimCompact : TrimView {
       const ErrorContext& where = {.operation = "trim"}, Stream stream = {}) const {
     using U = std::remove_const_t<T>;
     using Body = detail::CompactSlots<U>;
-    const auto* counts = std::ranges::data(valid);
-    const auto requests = static_cast<std::int64_t>(std::ranges::size(valid));
+    const auto* counts = std::data(valid);
+    const auto requests = static_cast<std::int64_t>(std::size(valid));
     require(!stream.capturing(), where, "compaction reads counts on the host, not in a graph");
     require(requests == own.requests, where, requests, " valid counts given, this rank has ",
             own.requests, " requests");
