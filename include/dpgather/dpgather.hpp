@@ -10,6 +10,7 @@
 #include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/graph_cache.hpp>
 #include <dpgather/padded_batch.hpp>
+#include <dpgather/plan/fit_cost.hpp>
 #include <dpgather/tune/retuned_sizes.hpp>
 #include <dpgather/tune/size_tuner.hpp>
 #include <dpgather/tune/spread.hpp>
