@@ -7,6 +7,7 @@
 #include <dpgather/comm/shared_memory_control.hpp>
 #include <dpgather/comm/thread.hpp>
 #include <dpgather/dp_gather.hpp>
+#include <dpgather/exchange/measured_rule.hpp>
 #include <dpgather/exchange/valid_rows.hpp>
 #include <dpgather/graph_cache.hpp>
 #include <dpgather/padded_batch.hpp>
