@@ -2,10 +2,12 @@
 // a real one all ranks have the same.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -216,8 +218,8 @@ TEST_CASE("by a real clock ranks have one table, of every transport that they ca
 
 TEST_CASE("a rank that fails while it measures frees the others, with its reason") {
   const DpLayout layout{.dp = 3};
-  for (const int fails_at : {1, 2, 9, 60}) {
-    std::atomic<int> freed = 0;
+  for (const int fails_at : {1, 2, 5, 9, 60}) {
+    std::atomic<int> freed = 0, seen_freed = 0;
     const auto run = [&] {
       test::on_ranks(layout, [&](test::Rank& rank) {
         int looks = 0;
@@ -230,11 +232,17 @@ TEST_CASE("a rank that fails while it measures frees the others, with its reason
         } catch (const PeerError& error) {
           if (std::string(error.what()).find("the clock stopped") != std::string::npos) ++freed;
           throw;
+        } catch (const std::runtime_error&) {
+          // Its planes live on, so that nothing but the measurement itself can have freed the others.
+          for (int i = 0; i < 5000 && freed < 2; ++i)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          seen_freed = freed.load();
+          throw;
         }
       });
     };
     CHECK_THROWS_WITH_AS(run(), "the clock stopped", std::runtime_error);
-    CHECK(freed == 2);
+    CHECK(seen_freed == 2);
   }
 }
 
