@@ -129,8 +129,7 @@ inline CostCurve curve_from(const CostNode& node) {
   same(root.value("version"), cost_file_version, "version");
   const detail::CostNode of = root.at("setup");
   const detail::Json expected = detail::setup_to_json(setup);
-  for (const auto& [key, must] : expected.items())
-    same(of.value(key), must, "setup." + key);
+  for (const auto& [key, must] : expected.items()) same(of.value(key), must, "setup." + key);
 
   constexpr std::int64_t most = std::int64_t{1} << 40;
   CostTable table{.row_bytes = root.whole("row_bytes", 1, most),
