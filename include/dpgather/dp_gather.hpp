@@ -60,7 +60,8 @@ class DpGather {
   DpGather(const DpGather&) = delete;
   DpGather& operator=(const DpGather&) = delete;
 
-  /// Shape of an eager step: a pure function of the agreed counts. Nothing is changed.
+  /// Shape of an eager step: a pure function of the agreed counts (by MeasuredRule also of the steps
+  /// begun before). Nothing is changed.
   [[nodiscard]] ShapeKey exact_shape(const Step& step) {
     plan_exact(step, scratch_);
     return scratch_.shape;
@@ -76,7 +77,8 @@ class DpGather {
   /// changed, if the step does not fit the shape or the buffers.
   const Plan& begin_step(const Step& step, const ShapeKey& shape, stream_type stream) {
     const detail::Range range("dpgather begin_step");
-    const Choice choice = shape.is_static ? choose_static(step) : plan_exact(step, scratch_);
+    const Choice choice =
+        shape.is_static ? choose_static(step) : plan_exact(step, scratch_, &shape);
     if (shape.is_static)
       make_static_plan(step.plan_input(config_.axis, config_.phase), step.rank(), shape, scratch_);
     const ErrorContext where{step.rank(), step.index(), "begin_step"};
@@ -84,6 +86,7 @@ class DpGather {
     config_.check_plan(scratch_, where);
     parts_.check_transport(shape.transport, where);
     counts_.write(scratch_, stream);
+    detail::note_began(mode_, parts_.allowed(shape.is_static), choice);
     choices_.add(choice.transport == shape.transport ? choice.reason : ChoiceReason::given);
     std::swap(plan_, scratch_);
     step_ = step.index();
@@ -125,9 +128,8 @@ class DpGather {
   }
 
   /// The FFN left partial sums on every rank: adds them and hands every rank its own rows.
-  /// `partial` is
-  /// `[global_len, H]`, contiguous (best: `partial_slot`); `out` is `[local_len, H]` or, eagerly,
-  /// the rows that exist.
+  /// `partial` is `[global_len, H]`, contiguous (best: `partial_slot`); `out` is `[local_len, H]` or,
+  /// eagerly, the rows that exist.
   void reduce_scatter(const ShapeKey& shape, Rows<const T> partial, Rows<T> out,
                       stream_type stream) {
     const detail::Range range("dpgather reduce_scatter");
@@ -194,10 +196,12 @@ class DpGather {
     detail::load_group(input, step.rank(), scratch_);
     return mode_.choose({scratch_.lens, is_prefill(input.forward)}, parts_.allowed(true));
   }
-  Choice plan_exact(const Step& step, Plan& plan) const {
+  /// `begun`: the shape that the caller begins with.
+  Choice plan_exact(const Step& step, Plan& plan, const ShapeKey* begun = nullptr) const {
     Choice choice;
     const auto choose = [&](const StepLoad& load) {
       choice = mode_.choose(load, parts_.allowed(false));
+      if (detail::stands<Mode>(begun, step.index())) return begun->transport;
       return *choice.transport;
     };
     make_plan(step.plan_input(config_.axis, config_.phase), step.rank(), rounding_, choose, plan);

@@ -50,12 +50,15 @@ def main():
     parser.add_argument("--include", required=True, type=pathlib.Path)
     parser.add_argument("--work", required=True, type=pathlib.Path, help="folder for sources and what passed")
     parser.add_argument("--mpi", action="store_true", help="headers of MPI too")
+    parser.add_argument("--json", action="store_true", help="headers of nlohmann json too")
     parser.add_argument("--cuda-include", type=pathlib.Path, help="folder of cuda.h, and of nccl.h if that is there")
     args = parser.parse_args()
 
     compiler = Compiler(args.compiler, args.include, args.work)
     mpi = mpi_flags() if args.mpi else None
     left_out = set() if mpi is not None else {"mpi.h"}
+    if not args.json:
+        left_out.add("nlohmann/json.hpp")
     system = []
     if args.cuda_include is None:
         left_out |= {"cuda.h", "cuda_runtime_api.h", "nccl.h"}

@@ -21,8 +21,8 @@ UMBRELLA = "dpgather/dpgather.hpp"
 MAX_LINES = 250
 POSIX = re.compile(r"(sys|linux)/\w+\.h|(errno|fcntl|pthread|sched|semaphore|signal|time|unistd)\.h")
 DEVICE = re.compile(r"(thrust|cub|cuda|cooperative_groups)/")
-# Foreign interfaces: each is included by one header, which the umbrella does not reach.
-APART = ("mpi.h", "nccl.h", "cuda.h", "cuda_runtime_api.h")
+# Foreign interfaces and libraries: each is included by one header, which the umbrella does not reach.
+APART = ("mpi.h", "nccl.h", "cuda.h", "cuda_runtime_api.h", "nlohmann/json.hpp")
 # A tool's header that is compiled only on request.
 ON_REQUEST = ("nvtx3/nvToolsExt.h",)
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTILINE)
@@ -102,7 +102,7 @@ def check(root):
     else:
         inside = reach(UMBRELLA, includes)
         for header in sorted(inside & apart - {UMBRELLA}):
-            found.append(f"{UMBRELLA}: reaches {header}, which needs MPI, NCCL or CUDA")
+            found.append(f"{UMBRELLA}: reaches {header}, which needs MPI, NCCL, CUDA or a library")
         for header in headers:
             if header.endswith(".hpp") and header not in inside | apart:
                 found.append(f"{UMBRELLA}: does not reach {header}")

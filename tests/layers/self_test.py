@@ -41,6 +41,7 @@ class CheckLayers(unittest.TestCase):
 
     def test_a_good_tree_passes(self):
         self.assertEqual(found_in({}), [])
+        self.assertEqual(found_in({"cost_file.hpp": ["nlohmann/json.hpp"]}), [])
 
     def test_a_later_layer_is_found(self):
         self.finds("layer 'core' includes 'plan'", {"core/rows.hpp": ["dpgather/plan/plan.hpp"]})
@@ -58,13 +59,15 @@ class CheckLayers(unittest.TestCase):
 
     def test_a_second_user_of_mpi_or_nccl_is_found(self):
         self.finds("<mpi.h> is included by", {"comm/x.hpp": ["mpi.h"]})
+        self.finds("<nlohmann/json.hpp> is included by", {"a.hpp": ["nlohmann/json.hpp"], "b.hpp": ["nlohmann/json.hpp"]})
         self.finds("<mpi.h> is included by no header", {"comm/mpi/api.hpp": []})
         self.finds("<nccl.h> is included by", {"comm/x.hpp": ["nccl.h"], "comm/y.hpp": ["nccl.h"]})
 
     def test_a_second_user_of_cuda_is_found(self):
         self.assertEqual(found_in({"core/cuda/api.hpp": ["cuda.h", "cuda_runtime_api.h"]}), [])
         self.finds("<cuda.h> is included by", {"core/x.hpp": ["cuda.h"], "core/y.hpp": ["cuda.h"]})
-        self.finds("needs MPI, NCCL or CUDA", {"core/rows.hpp": ["cuda_runtime_api.h"]})
+        self.finds("which needs MPI, NCCL, CUDA or a library", {"dp_gather.hpp": ["nlohmann/json.hpp"]})
+        self.finds("needs MPI, NCCL, CUDA or a library", {"core/rows.hpp": ["cuda_runtime_api.h"]})
 
     def test_the_umbrella_must_reach_all_but_mpi_and_nccl(self):
         self.finds("reaches dpgather/comm/mpi/api.hpp", {"dp_gather.hpp": ["dpgather/comm/mpi.hpp"]})

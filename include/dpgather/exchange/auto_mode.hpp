@@ -6,6 +6,7 @@
 #include <dpgather/core/hash.hpp>
 #include <dpgather/exchange/choice.hpp>
 #include <dpgather/exchange/modes.hpp>
+#include <dpgather/exchange/transport_rule.hpp>
 #include <dpgather/plan/counts.hpp>
 #include <dpgather/plan/rule.hpp>
 
@@ -21,9 +22,11 @@ namespace dpgather {
 /// 3. MAX_LEN if the rule says so.
 /// 4. SUM_LEN by `Eager` when eager and by all-reduce in a captured step.
 /// `peer_stores = false` does without such memory, for comparison or if it is reached but slowly.
-template <LenRule Rule = VolumeRule, class Eager = AllGatherV>
-requires(Eager::transport == Transport::sum_len_all_gather_v ||
-         Eager::transport == Transport::sum_len_all_reduce) struct Auto {
+template <class Rule = VolumeRule, class Eager = AllGatherV>
+requires((LenRule<Rule> ||
+          TransportRule<Rule>)&&(Eager::transport == Transport::sum_len_all_gather_v ||
+                                 Eager::transport == Transport::sum_len_all_reduce)) struct Auto {
+  static_assert(LenRule<Rule>, "a rule that chooses the transport itself takes no Eager");
   Rule rule = {};
   bool peer_stores = true;
 
@@ -54,6 +57,32 @@ requires(Eager::transport == Transport::sum_len_all_gather_v ||
  private:
   [[nodiscard]] static constexpr bool even(Counts counts) {
     return max(counts) * static_cast<std::int64_t>(counts.size()) == sum(counts);
+  }
+};
+
+/// Takes what the rule chooses among all transports that a step may use, with the rule's reason.
+/// `peer_stores = false` as above.
+template <TransportRule Rule>
+struct Auto<Rule, AllGatherV> {
+  Rule rule;
+  bool peer_stores = true;
+
+  [[nodiscard]] Choice choose(const StepLoad& load, const Allowed& allowed) const {
+    return rule.choose(load, narrowed(allowed));
+  }
+  void began(const Allowed& allowed, Transport transport) {
+    rule.began(narrowed(allowed), transport);
+  }
+  [[nodiscard]] static constexpr bool may_use(Transport) { return true; }
+  [[nodiscard]] std::uint64_t fingerprint() const {
+    return Hash{}.add(rule.fingerprint()).add(peer_stores).value();
+  }
+
+ private:
+  [[nodiscard]] Allowed narrowed(Allowed allowed) const {
+    allowed.peers = allowed.peers && peer_stores;
+    allowed.host_peers = allowed.host_peers && peer_stores;
+    return allowed;
   }
 };
 

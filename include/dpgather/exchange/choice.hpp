@@ -17,6 +17,21 @@ struct Allowed {
   bool captured = false;    ///< the step may run in a graph: counts cannot be arguments of calls
   bool peers = false;       ///< the ranks reach each other's memory
   bool host_peers = false;  ///< the ranks are on several hosts, and do so on each of them
+
+  [[nodiscard]] constexpr bool may_take(Transport transport) const {
+    switch (transport) {
+      case Transport::max_len:
+      case Transport::sum_len_all_reduce:
+        return true;
+      case Transport::sum_len_all_gather_v:
+        return !captured;
+      case Transport::sum_len_peer_store:
+        return peers;
+      case Transport::sum_len_hierarchical:
+        return host_peers;
+    }
+    return false;
+  }
 };
 
 /// Why a step took its transport.
@@ -29,8 +44,10 @@ enum class ChoiceReason : std::uint8_t {
   across_hosts,               ///< in graphs, by hosts: padded between them only
   rule_sum_len,               ///< SUM_LEN by the eager transport: the rule says so
   captured_needs_graph_safe,  ///< SUM_LEN by all-reduce: the eager transport cannot be captured
+  least_time,                 ///< the rule predicts the least time for it
+  within_margin,              ///< another is predicted to be faster, by too little to change over
 };
-inline constexpr std::size_t choice_reasons = 8;
+inline constexpr std::size_t choice_reasons = 10;
 
 [[nodiscard]] constexpr std::string_view name(ChoiceReason reason) {
   constexpr std::string_view names[choice_reasons] = {"given",
@@ -40,7 +57,9 @@ inline constexpr std::size_t choice_reasons = 8;
                                                       "only_rows_that_exist",
                                                       "across_hosts",
                                                       "rule_sum_len",
-                                                      "captured_needs_graph_safe"};
+                                                      "captured_needs_graph_safe",
+                                                      "least_time",
+                                                      "within_margin"};
   return names[static_cast<std::size_t>(reason)];
 }
 

@@ -25,12 +25,13 @@ enum class Transport : std::uint8_t {
   sum_len_peer_store,    ///< stores into peers' buffers / pulls from them and adds
   sum_len_hierarchical,  ///< the same inside a host, one exchange between the hosts' leaders
 };
+inline constexpr std::size_t transport_count = 5;
 
 [[nodiscard]] constexpr std::string_view name(Transport transport) {
-  constexpr std::string_view names[] = {"max_len", "sum_len", "sum_len_v", "sum_len_peer",
-                                        "sum_len_hier"};
+  constexpr std::string_view names[transport_count] = {"max_len", "sum_len", "sum_len_v",
+                                                       "sum_len_peer", "sum_len_hier"};
   const auto i = static_cast<std::size_t>(transport);
-  return i < std::size(names) ? names[i] : "unknown";
+  return i < transport_count ? names[i] : "unknown";
 }
 [[nodiscard]] constexpr LenMode len_mode(Transport transport) {
   return transport == Transport::max_len ? LenMode::max_len : LenMode::sum_len;
