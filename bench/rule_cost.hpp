@@ -48,7 +48,6 @@ inline std::vector<std::int64_t> draw(support::Random& random, const Options& op
 }
 
 /// A gather of any mode, by one interface.
-template <class Comm>
 struct Contender {
   std::string name;
   std::function<void(const dpgather::Step&)> run;
@@ -58,8 +57,7 @@ struct Contender {
 };
 
 template <class Comm, class Mode>
-Contender<Comm> contender(std::string name, Comm& comm, const dpgather::GatherConfig& config,
-                          Mode mode) {
+Contender contender(std::string name, Comm& comm, const dpgather::GatherConfig& config, Mode mode) {
   using Gather = dpgather::DpGather<Mode, dpgather::bf16, Comm>;
   using Local = std::vector<dpgather::bf16>;
   const auto gather = std::make_shared<Gather>(comm, config, std::move(mode));
@@ -89,7 +87,7 @@ void compare(Comm& comm, Control& control, const Options& options) {
                             .hidden = options.hidden,
                             .max_local_rows = std::max<std::int64_t>(options.most, 64)};
   const Measurement measured = measure_transports<bf16>(comm, control, config);
-  std::vector<Contender<Comm>> all;
+  std::vector<Contender> all;
   all.push_back(contender("max_len", comm, config, MaxLen{}));
   all.push_back(contender("sum_len", comm, config, SumLen<AllReduce>{}));
   all.push_back(contender("sum_len_v", comm, config, SumLen<AllGatherV>{}));

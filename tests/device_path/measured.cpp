@@ -51,8 +51,7 @@ void measure_and_serve(const DpLayout& layout, bool peers, std::uint64_t seed) {
         for (auto& n : counts)
           n = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(most + 1));
         const std::int64_t n = counts[static_cast<std::size_t>(rank.dp())];
-        const Step agreed = rank.agree(
-            {.tokens = n, .requests = n, .forward = n > 0 ? Forward::decode : Forward::idle});
+        const Step agreed = rank.agree_decode(n);
         const ShapeKey shape = gather.exact_shape(agreed);
         gather.begin_step(agreed, shape, rank.stream);
         for (std::int64_t k = 0; k < n * H; ++k)

@@ -55,8 +55,7 @@ Traffic serve(const DpLayout& layout, Mode mode, bool graphs, int steps, std::ui
     for (int i = 0; i < steps; ++i) {
       const auto counts = draw(random, layout.dp);
       const std::int64_t n = counts[static_cast<std::size_t>(rank.dp())];
-      const Step step = rank.agree(
-          {.tokens = n, .requests = n, .forward = n > 0 ? Forward::decode : Forward::idle});
+      const Step step = rank.agree_decode(n);
       const ShapeKey shape = graphs ? cache.select(step, gather) : gather.exact_shape(step);
       gather.begin_step(step, shape, {});
       for (std::int64_t k = 0; k < n * H; ++k)

@@ -98,8 +98,7 @@ TEST_CASE("where time is what moves, curves are what moves, and the rule takes w
         test::on_ranks(layout, [&](test::Rank& rank) {
           DpGather<decltype(mode)> gather(rank.comm, config_of(layout));
           const std::int64_t n = counts[static_cast<std::size_t>(rank.dp())];
-          const Step step = rank.agree(
-              {.tokens = n, .requests = n, .forward = n > 0 ? Forward::decode : Forward::idle});
+          const Step step = rank.agree_decode(n);
           const ShapeKey shape = gather.exact_shape(step);
           gather.begin_step(step, shape, {});
           std::vector<float> mine(static_cast<std::size_t>(most * H), 1.f);

@@ -102,8 +102,7 @@ Served serve(const DpLayout& layout, const CostTable& table, bool graphs, int st
     for (int i = 0; i < steps; ++i) {
       const auto counts = draw(random, layout.dp);
       const std::int64_t n = counts[static_cast<std::size_t>(rank.dp())];
-      const Step step = rank.agree(
-          {.tokens = n, .requests = n, .forward = n > 0 ? Forward::decode : Forward::idle});
+      const Step step = rank.agree_decode(n);
       const ShapeKey shape = graphs ? cache.select(step, gather) : gather.exact_shape(step);
       // Asked more often on some ranks than on others, which must make no difference.
       for (int k = 0; k < rank.rank(); ++k) (void)gather.exact_shape(step);
@@ -176,8 +175,7 @@ TEST_CASE("a shape that was made before another step began stands, whatever is k
       for (int k = 0; k < 2; ++k) {
         counts[k] = draw(random, 3);
         const std::int64_t n = counts[k][static_cast<std::size_t>(rank.dp())];
-        agreed[k] = rank.agree(
-            {.tokens = n, .requests = n, .forward = n > 0 ? Forward::decode : Forward::idle});
+        agreed[k] = rank.agree_decode(n);
         shapes[k] = gather.exact_shape(agreed[k]);
       }
       for (int k = 0; k < 2; ++k) {
@@ -204,13 +202,7 @@ TEST_CASE("a table that one rank alone has, or has otherwise, is found at the fi
       Gather gather(ffn, {.layout = rank.layout, .hidden = H, .max_local_rows = most},
                     {MeasuredRule(table, margin)});
       rank.agreement.set_policy(gather.fingerprint());
-      bool found = false;
-      try {
-        (void)rank.agree({.tokens = 1, .requests = 1, .forward = Forward::decode});
-      } catch (const DivergenceError&) {
-        found = true;
-      }
-      expect(found, "rank ", rank.rank(), " saw no divergence");
+      expect(rank.diverges(), "rank ", rank.rank(), " saw no divergence");
     });
   }
 }
@@ -230,8 +222,7 @@ TEST_CASE("measure, agree, serve: the whole way at start-up") {
       for (int i = 0; i < steps / 3; ++i) {
         const auto counts = draw(random, dp);
         const std::int64_t n = counts[static_cast<std::size_t>(rank.dp())];
-        const Step step = rank.agree(
-            {.tokens = n, .requests = n, .forward = n > 0 ? Forward::decode : Forward::idle});
+        const Step step = rank.agree_decode(n);
         const ShapeKey shape = gather.exact_shape(step);
         gather.begin_step(step, shape, {});
         check_rows(gather, shape, i, counts, 0, rank.dp(), rank.rank());

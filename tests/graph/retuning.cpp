@@ -53,8 +53,7 @@ struct Serving {
 
   /// Row i of DP rank d is 1000 * step + 100 * d + i; returns those that exist as the gather saw them.
   std::vector<float> serve(int at, std::int64_t n) {
-    const Step step = rank.agree(
-        {.tokens = n, .requests = n, .forward = n > 0 ? Forward::decode : Forward::idle});
+    const Step step = rank.agree_decode(n);
     shape = graphs.select(step, gather);
     gather.begin_step(step, shape, HostStream{});
     for (std::int64_t i = 0; i < n; ++i)
@@ -162,8 +161,7 @@ TEST_CASE("an engine that captures by itself is told which graphs go") {
     std::size_t retired = 0;
     for (int at = 0; at < 300; ++at) {
       const std::int64_t n = counts_of(seed, at, 2)[static_cast<std::size_t>(rank.dp())];
-      const Step step = rank.agree(
-          {.tokens = n, .requests = n, .forward = n > 0 ? Forward::decode : Forward::idle});
+      const Step step = rank.agree_decode(n);
       const ShapeKey shape = cache.select(step, gather);
       for (const ShapeKey& key : cache.retired()) retired += std::erase(held, key);
       for (const ShapeKey& key : held)

@@ -39,6 +39,21 @@ struct RankOf {
     agreement.post(phase);
     return agreement.wait();
   }
+  /// A step in which this rank decodes `rows` rows, one a request, or is idle.
+  dpgather::Step agree_decode(std::int64_t rows) {
+    return agree({.tokens = rows,
+                  .requests = rows,
+                  .forward = rows > 0 ? dpgather::Forward::decode : dpgather::Forward::idle});
+  }
+  /// Whether ranks find at their next step that they have diverged.
+  [[nodiscard]] bool diverges() {
+    try {
+      static_cast<void>(agree_decode(1));
+    } catch (const dpgather::DivergenceError&) {
+      return true;
+    }
+    return false;
+  }
 };
 using Rank = RankOf<dpgather::ThreadComm<>>;
 

@@ -19,18 +19,10 @@ struct Allowed {
   bool host_peers = false;  ///< the ranks are on several hosts, and do so on each of them
 
   [[nodiscard]] constexpr bool may_take(Transport transport) const {
-    switch (transport) {
-      case Transport::max_len:
-      case Transport::sum_len_all_reduce:
-        return true;
-      case Transport::sum_len_all_gather_v:
-        return !captured;
-      case Transport::sum_len_peer_store:
-        return peers;
-      case Transport::sum_len_hierarchical:
-        return host_peers;
-    }
-    return false;
+    if (captured && !graph_safe(transport)) return false;
+    if (transport == Transport::sum_len_peer_store) return peers;
+    if (transport == Transport::sum_len_hierarchical) return host_peers;
+    return true;
   }
 };
 

@@ -31,17 +31,14 @@ namespace detail {
 /// Aligned rows of the FFN group that has most.
 [[nodiscard]] inline std::int64_t fullest_group(const PlanInput& input) {
   const auto blocks = static_cast<std::size_t>(input.layout.group_dp());
-  const std::int64_t align = input.alignment();
   std::int64_t fullest = 0;
-  for (std::size_t first = 0; first < input.counts.size(); first += blocks) {
-    const Counts group = input.counts.subspan(first, blocks);
-    std::int64_t rows = 0;
-    if ((align & (align - 1)) == 0)
-      for (const auto count : group) rows += (count + align - 1) & -align;
-    else
-      for (const auto count : group) rows += round_up(count, align);
-    fullest = std::max(fullest, rows);
-  }
+  with_round_up(input.alignment(), [&](const auto& round) {
+    for (std::size_t first = 0; first < input.counts.size(); first += blocks) {
+      std::int64_t rows = 0;
+      for (const auto count : input.counts.subspan(first, blocks)) rows += round(count);
+      fullest = std::max(fullest, rows);
+    }
+  });
   return fullest;
 }
 

@@ -19,14 +19,20 @@ inline constexpr std::int64_t max_rows = (std::int64_t{1} << 31) - 1;
 [[nodiscard]] constexpr std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
-/// Each of `counts` up to the next multiple, without a division where the multiple is a power of two.
-/// Same length as `counts`.
+/// Calls `loop(round)` for loops over many counts: round(n) is `round_up(n, multiple)`, without a
+/// division where the multiple is a power of two.
+template <class Loop>
+constexpr void with_round_up(std::int64_t multiple, const Loop& loop) {
+  if ((multiple & (multiple - 1)) == 0)
+    loop([multiple](std::int64_t n) { return (n + multiple - 1) & -multiple; });
+  else
+    loop([multiple](std::int64_t n) { return round_up(n, multiple); });
+}
+/// Each of `counts` up to the next multiple. Same length as `counts`.
 constexpr void round_up_each(Counts counts, std::int64_t multiple, std::span<std::int64_t> to) {
-  if ((multiple & (multiple - 1)) == 0) {
-    for (std::size_t i = 0; i < counts.size(); ++i) to[i] = (counts[i] + multiple - 1) & -multiple;
-  } else {
-    for (std::size_t i = 0; i < counts.size(); ++i) to[i] = round_up(counts[i], multiple);
-  }
+  with_round_up(multiple, [&](const auto& round) {
+    for (std::size_t i = 0; i < counts.size(); ++i) to[i] = round(counts[i]);
+  });
 }
 [[nodiscard]] constexpr std::int64_t ceil_div(std::int64_t n, std::int64_t by) {
   return (n + by - 1) / by;
