@@ -128,7 +128,7 @@ bool took(const Served& served, Transport transport) {
   return std::find(served.taken.begin(), served.taken.end(), transport) != served.taken.end();
 }
 
-constexpr int steps = support::sanitized ? 60 : 300;
+constexpr int steps = support::sanitized ? 200 : 300;  // enough to take every transport
 
 }  // namespace
 
