@@ -8,6 +8,7 @@
 #include <dpgather/core/config.hpp>
 #include <dpgather/core/element.hpp>
 #include <dpgather/core/launch.hpp>
+#include <dpgather/core/vector_sum.hpp>
 
 namespace dpgather::detail {
 
@@ -84,10 +85,20 @@ DPGATHER_HD void sum_pack(T* out, std::int64_t i, int ranks, const Source& sourc
   result.store(out + i);
 }
 
+/// All elements [0, n), by one thread of a host.
+template <Element T, class Source>
+void sum_on_host(T* out, std::int64_t n, int ranks, const Source& source) {
+  for (std::int64_t i = sum_vectors<T>(out, n, ranks, source); i < n; ++i)
+    sum_element<T>(out, i, ranks, source);
+}
+
 /// Lane's part of elements [0, n). `aligned`: `out` and all sources lie at multiples of 16 bytes.
 template <Element T, class Source>
 DPGATHER_HD void sum_sources(T* out, std::int64_t n, int ranks, const Source& source, bool aligned,
                              int lane, int lanes) {
+#if !defined(__CUDA_ARCH__)
+  if (lanes == 1) return sum_on_host(out, n, ranks, source);
+#endif
   constexpr auto size = Pack<T>::size;
   const std::int64_t whole = aligned ? n / size : 0;
   for (std::int64_t v = lane; v < whole; v += lanes) sum_pack<T>(out, v * size, ranks, source);

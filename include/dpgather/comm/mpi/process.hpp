@@ -12,16 +12,15 @@
 
 #include <dpgather/comm/mpi/api.hpp>
 #include <dpgather/comm/mpi/mailbox.hpp>
+#include <dpgather/core/sum_sources.hpp>
 
 namespace dpgather::detail {
 
 /// Sums pairs in float and rounds each pair's sum to 16 bits, as MPI reduces pair by pair.
 template <Element T>
 void mpi_sum(void* in, void* inout, int* count, MPI_Datatype*) {
-  using Sum = typename ElementTraits<T>::accumulate;
-  const auto* from = static_cast<const T*>(in);
-  auto* to = static_cast<T*>(inout);
-  for (int i = 0; i < *count; ++i) to[i] = T(static_cast<Sum>(from[i]) + static_cast<Sum>(to[i]));
+  const T* pair[] = {static_cast<const T*>(in), static_cast<const T*>(inout)};
+  sum_on_host(static_cast<T*>(inout), *count, 2, [&](int i) { return pair[i]; });
 }
 
 /// One a process. MPI_Finalize frees MPI_COMM_SELF first, which calls `end`: the standard's hook

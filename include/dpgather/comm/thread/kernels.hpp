@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -14,30 +13,6 @@
 #include <dpgather/core/sum_sources.hpp>
 
 namespace dpgather::detail {
-
-/// out[0, count) = sum over ranks, in rank order, of source(rank)[0, count). `out` may be one of
-/// the sources. Blocks are summed in a small accumulator that stays in the first-level cache.
-template <Element T, class Source>
-void sum_ranks(T* out, std::int64_t count, int ranks, const Source& source) {
-  using Sum = typename ElementTraits<T>::accumulate;
-  constexpr std::int64_t block = 1024;
-  alignas(64) std::array<Sum, block> sums;
-  for (std::int64_t first = 0; first < count; first += block) {
-    const std::int64_t n = std::min(block, count - first);
-    const T* in = source(0) + first;
-    for (std::int64_t i = 0; i < n; ++i)
-      sums[static_cast<std::size_t>(i)] = static_cast<Sum>(in[i]);
-    for (int rank = 1; rank < ranks; ++rank) {
-      in = source(rank) + first;
-      for (std::int64_t i = 0; i < n; ++i) {
-        Sum& sum = sums[static_cast<std::size_t>(i)];
-        sum = add_wrapping(sum, static_cast<Sum>(in[i]));
-      }
-    }
-    for (std::int64_t i = 0; i < n; ++i)
-      out[first + i] = static_cast<T>(sums[static_cast<std::size_t>(i)]);
-  }
-}
 
 /// The `slice`-th of `slices` nearly equal parts of [0, count).
 struct Part {
@@ -89,8 +64,9 @@ std::uint64_t run_call(ThreadHub& hub, int rank, std::size_t index, bool second)
         const bool ragged = mine.signature.op == Collective::reduce_scatter_v;
         const auto own = static_cast<std::size_t>(rank);
         const std::int64_t n = ragged ? mine.counts[own] : count;
-        sum_ranks(recv, n, size,
-                  [&](int r) { return sent(r) + (ragged ? peer(r).offsets[own] : rank * count); });
+        sum_on_host(recv, n, size, [&](int r) {
+          return sent(r) + (ragged ? peer(r).offsets[own] : rank * count);
+        });
         moved += static_cast<std::uint64_t>(n) * static_cast<std::uint64_t>(size);
       }
       break;
@@ -98,7 +74,8 @@ std::uint64_t run_call(ThreadHub& hub, int rank, std::size_t index, bool second)
       // Each rank sums one part of all buffers into its own recv, then fetches the other parts.
       if (!second) {
         const Part part = Part::of(count, size, rank);
-        sum_ranks(recv + part.first, part.count, size, [&](int r) { return sent(r) + part.first; });
+        sum_on_host(recv + part.first, part.count, size,
+                    [&](int r) { return sent(r) + part.first; });
         moved += static_cast<std::uint64_t>(part.count) * static_cast<std::uint64_t>(size);
       } else {
         for_peers([&](int r) {
