@@ -5,7 +5,7 @@
 packages_to_build='c++:g++ meson:meson ninja:ninja-build pkg-config:pkg-config mpicxx:libopenmpi-dev mpirun:openmpi-bin'
 packages_of_examples='libcli11-dev nlohmann-json3-dev libfmt-dev libeigen3-dev'
 packages_of_plots='gnuplot:gnuplot-nox'
-packages_of_benches='libbenchmark-dev'
+packages_of_benches='libbenchmark-dev libgloo-dev'
 packages_of_tests='doctest-dev spin:spin'
 
 # install_missing WANTED...: 0 if all is there in the end. Sets packages_installed to what it installed.

@@ -1,0 +1,31 @@
+// One rank's part of something that is measured, with the buffers it needs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "case.hpp"
+
+namespace gather_perf {
+
+class Subject {
+ public:
+  Subject() = default;
+  Subject(const Subject&) = delete;
+  Subject& operator=(const Subject&) = delete;
+  virtual ~Subject() = default;
+
+  /// Before a run whose result is looked at: some runs spoil what they read.
+  virtual void prepare() {}
+  /// Once, by every rank of its world together. Throws on all of them or on none.
+  virtual void run() = 0;
+  /// Elements that the last run left other than they must be.
+  [[nodiscard]] virtual std::int64_t wrong() const = 0;
+  /// Bytes that this rank got in one run, its own included, where they are counted; else 0.
+  [[nodiscard]] virtual std::uint64_t wire_bytes() const { return 0; }
+};
+
+/// Null: this communicator has no such call.
+using SubjectPtr = std::unique_ptr<Subject>;
+
+}  // namespace gather_perf
