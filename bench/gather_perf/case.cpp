@@ -56,11 +56,6 @@ std::string_view name(Spread spread) {
   return pick(names, spread);
 }
 
-std::int64_t size_of(dpgather::DType dtype) {
-  constexpr std::int64_t sizes[] = {4, 8, 2, 2, 4, 8};
-  return sizes[static_cast<std::size_t>(dtype)];
-}
-
 double bus_factor(What what, int ranks) {
   const double once = static_cast<double>(ranks - 1) / static_cast<double>(ranks);
   return what == What::all_reduce ? 2 * once : once;
@@ -73,7 +68,7 @@ std::int64_t Case::most_rows() const {
   return rows.empty() ? 0 : *std::max_element(rows.begin(), rows.end());
 }
 std::int64_t Case::bytes() const {
-  return what == What::barrier ? 0 : elements() * size_of(dtype);
+  return what == What::barrier ? 0 : elements() * bytes_of(dtype);
 }
 std::vector<std::int64_t> Case::counts() const {
   std::vector<std::int64_t> result;

@@ -38,9 +38,6 @@ enum class Spread : std::uint8_t { even, linear, one_hot, trace };
 [[nodiscard]] std::string_view name(Mode mode);
 [[nodiscard]] std::string_view name(Spread spread);
 
-/// Bytes of an element.
-[[nodiscard]] std::int64_t size_of(dpgather::DType dtype);
-
 /// Blocks of ranks may differ.
 [[nodiscard]] constexpr bool is_ragged(What what) {
   return what >= What::all_gather_v;

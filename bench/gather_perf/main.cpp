@@ -52,7 +52,7 @@ class Cases {
             .ranks = options_.ranks,
             .hosts = options_.hosts,
             .width = is_ragged(what) ? options_.hidden : 1};
-    const std::int64_t total = bytes / (size_of(of.dtype) * of.width);
+    const std::int64_t total = bytes / (bytes_of(of.dtype) * of.width);
     const std::vector<std::int64_t> none;
     of.rows = spread_rows(spread, std::max<std::int64_t>(total, 1), of.ranks,
                           spread == Spread::trace ? steps_[random_() % steps_.size()] : none);

@@ -40,13 +40,15 @@ inline void wake_all(const std::atomic<std::uint32_t>& word) {
           nullptr, 0);
 }
 
-/// How long to spin before sleeping. Ranks that share cores must give them up at once.
+/// How long to spin, and to offer the core to others, before sleeping. Spinning pays off for as long
+/// as a cache line travels: a peer that has no core now comes sooner if it is offered this one, and
+/// ranks that share cores must give them up at once.
 struct SpinBudget {
   int spins;
   int yields;
   static SpinBudget for_ranks(int ranks) {
     const auto cores = static_cast<int>(std::thread::hardware_concurrency());
-    return ranks <= cores ? SpinBudget{4000, 16} : SpinBudget{0, 4};
+    return ranks <= cores ? SpinBudget{64, 500} : SpinBudget{0, 4};
   }
 };
 

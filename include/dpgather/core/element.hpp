@@ -90,6 +90,11 @@ enum class DType : std::uint8_t { float32, float64, bfloat16, float16, int32, in
   return names[static_cast<std::size_t>(dtype)];
 }
 
+[[nodiscard]] constexpr std::int64_t bytes_of(DType dtype) {
+  constexpr std::int64_t bytes[] = {4, 8, 2, 2, 4, 8};
+  return bytes[static_cast<std::size_t>(dtype)];
+}
+
 /// Specialise for a type of your own that has one of the layouts above (say __nv_bfloat16):
 /// `dtype` names the layout on the wire, `accumulate` the type that sums are kept in.
 template <class T>

@@ -143,10 +143,6 @@ using OwnedOp = Owned<OpKind>;
   }
   return MPI_DATATYPE_NULL;
 }
-[[nodiscard]] constexpr std::size_t bytes_of(DType dtype) {
-  constexpr std::size_t bytes[] = {4, 8, 2, 2, 4, 8};
-  return bytes[static_cast<std::size_t>(dtype)];
-}
 
 }  // namespace mpi
 }  // namespace dpgather

@@ -29,7 +29,7 @@ struct MpiCall {
   std::uint64_t moved = 0;
 
   [[nodiscard]] std::size_t bytes(std::int64_t count) const {
-    return static_cast<std::size_t>(count) * mpi::bytes_of(signature.dtype);
+    return static_cast<std::size_t>(count * bytes_of(signature.dtype));
   }
   [[nodiscard]] const std::byte* block(const void* base, std::size_t i) const {
     return static_cast<const std::byte*>(base) + bytes(offsets[i]);

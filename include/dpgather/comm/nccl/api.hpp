@@ -73,10 +73,6 @@ inline void report(std::string_view text) noexcept {
   }
   return ncclNumTypes;
 }
-[[nodiscard]] constexpr std::int64_t bytes_of(DType dtype) {
-  constexpr std::int64_t bytes[] = {4, 8, 2, 2, 4, 8};
-  return bytes[static_cast<std::size_t>(dtype)];
-}
 
 [[nodiscard]] inline std::string version_text(int version) {
   return concat(version / 10000, ".", version / 100 % 100, ".", version % 100);

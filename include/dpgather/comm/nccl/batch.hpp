@@ -89,10 +89,10 @@ class NcclBatch {
     return call.op == Collective::all_gather_v || call.op == Collective::reduce_scatter_v;
   }
   static const void* at(const void* data, std::int64_t element, DType dtype) {
-    return static_cast<const std::byte*>(data) + element * nccl::bytes_of(dtype);
+    return static_cast<const std::byte*>(data) + element * bytes_of(dtype);
   }
   static void* at(void* data, std::int64_t element, DType dtype) {
-    return static_cast<std::byte*>(data) + element * nccl::bytes_of(dtype);
+    return static_cast<std::byte*>(data) + element * bytes_of(dtype);
   }
   static bool is_even(Counts counts, Counts offsets) {
     for (std::size_t i = 1; i < counts.size(); ++i)

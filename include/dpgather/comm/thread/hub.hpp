@@ -8,26 +8,18 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include <dpgather/comm/call.hpp>
 #include <dpgather/comm/control_plane.hpp>
+#include <dpgather/comm/thread/thread_call.hpp>
 #include <dpgather/comm/wait.hpp>
 #include <dpgather/core/error.hpp>
 
 namespace dpgather {
-
-/// One collective call of one rank: what must match, and where its data lies.
-struct ThreadCall {
-  CallSignature signature;
-  const void* send = nullptr;
-  void* recv = nullptr;
-  Counts counts = {};
-  Counts offsets = {};
-};
 
 /// Shared by the `size` handles of one ThreadComm. The barrier word packs phase, arrivals and a
 /// failed bit, so that "everyone has entered" and "somebody failed" exclude each other: once a
@@ -36,19 +28,43 @@ struct ThreadCall {
 class ThreadHub {
  public:
   static constexpr int max_size = 4096;
+  static constexpr std::int64_t max_staged_limit = std::int64_t{1} << 30;
+  static constexpr std::int64_t default_staged_limit = 16384;
 
-  explicit ThreadHub(int size, std::chrono::milliseconds deadline = default_deadline)
-      : size_(size), deadline_(deadline), budget_(detail::SpinBudget::for_ranks(size)) {
+  /// `staged_limit`: bytes, a multiple of 64; 0: every call meets twice.
+  explicit ThreadHub(int size, std::chrono::milliseconds deadline = default_deadline,
+                     std::int64_t staged_limit = default_staged_limit)
+      : size_(size),
+        deadline_(deadline),
+        staged_limit_(staged_limit),
+        budget_(detail::SpinBudget::for_ranks(size)) {
     require(size >= 1 && size <= max_size, {.operation = "ThreadHub"}, "size is ", size,
             ", must be 1 to ", max_size);
     require(deadline.count() > 0, {.operation = "ThreadHub"}, "deadline is ", deadline.count(),
             " ms, must be positive");
+    require(staged_limit >= 0 && staged_limit <= max_staged_limit && staged_limit % 64 == 0,
+            {.operation = "ThreadHub"}, "staged_limit is ", staged_limit,
+            ", must be a multiple of 64 from 0 to ", max_staged_limit);
     seats_ = std::make_unique<Seat[]>(static_cast<std::size_t>(size));
   }
 
   [[nodiscard]] int size() const { return size_; }
   [[nodiscard]] std::chrono::milliseconds deadline() const { return deadline_; }
-  [[nodiscard]] std::vector<ThreadCall>& calls(int rank) { return seat(rank).calls; }
+  /// What `rank` calls at a rendezvous; two by turns, so that a rank which leaves one early and
+  /// comes to the next does not change what others read yet.
+  [[nodiscard]] std::vector<ThreadCall>& calls(int rank, std::uint32_t meeting = 0) {
+    return seat(rank).calls[meeting % 2];
+  }
+  /// Bytes at a multiple of 64 for copies of what `rank` sends, by the same turns; `reserve` first.
+  [[nodiscard]] std::byte* staging(int rank, std::uint32_t meeting) const {
+    return seat(rank).staging.get() + meeting % 2 * static_cast<std::size_t>(staged_limit());
+  }
+  /// Calls for which a rank stages no more than this need one rendezvous: docs/communicators.md.
+  [[nodiscard]] std::int64_t staged_limit() const { return staged_limit_; }
+  void reserve(int rank) {
+    seat(rank).staging.reset(static_cast<std::byte*>(
+        ::operator new[](2 * static_cast<std::size_t>(staged_limit()), line)));
+  }
   [[nodiscard]] std::shared_ptr<ThreadHub>& child(int rank) { return seat(rank).child; }
 
   void join(int rank) {
@@ -136,8 +152,13 @@ class ThreadHub {
   }
 
  private:
+  static constexpr std::align_val_t line{128};
+  struct Deallocate {
+    void operator()(std::byte* bytes) const { ::operator delete[](bytes, line); }
+  };
   struct alignas(128) Seat {
-    std::vector<ThreadCall> calls;
+    std::vector<ThreadCall> calls[2];
+    std::unique_ptr<std::byte[], Deallocate> staging;
     std::shared_ptr<ThreadHub> child;
     std::atomic<std::uint64_t> entered{0};
     std::atomic<bool> joined{false};
@@ -186,6 +207,7 @@ class ThreadHub {
 
   const int size_;
   const std::chrono::milliseconds deadline_;
+  const std::int64_t staged_limit_;
   const detail::SpinBudget budget_;
   std::unique_ptr<Seat[]> seats_;
   alignas(128) std::atomic<std::uint32_t> word_{0};

@@ -1,37 +1,32 @@
-// What a rank does once all ranks have arrived: read straight from its peers' buffers, no staging.
+// What a rank does once all ranks have arrived: it reads from its peers' buffers, or from their copies.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
-#include <vector>
+#include <numeric>
 
 #include <dpgather/comm/thread/hub.hpp>
+#include <dpgather/comm/thread/staging.hpp>
 #include <dpgather/core/element.hpp>
 #include <dpgather/core/sum_sources.hpp>
 
 namespace dpgather::detail {
 
-/// The `slice`-th of `slices` nearly equal parts of [0, count).
-struct Part {
-  std::int64_t first, count;
-  static Part of(std::int64_t count, int slices, int slice) {
-    const std::int64_t first = count * slice / slices;
-    return {first, count * (slice + 1) / slices - first};
-  }
-};
-
-/// Runs one call of this rank; `second` is the pass after a barrier that all-reduce needs. Returns
-/// the elements read from ranks, own ones included.
+/// Runs one call of this rank; `second` is the pass after a barrier that all-reduce needs. `at`:
+/// where the call's copies begin, if it is staged. Returns the elements read from ranks, own ones
+/// included.
 template <Element T>
-std::uint64_t run_call(ThreadHub& hub, int rank, std::size_t index, bool second) {
-  const int size = hub.size();
-  const ThreadCall& mine = hub.calls(rank)[index];
-  const auto peer = [&](int r) -> const ThreadCall& { return hub.calls(r)[index]; };
-  const auto sent = [&](int r) { return static_cast<const T*>(peer(r).send); };
-  const auto received = [&](int r) { return static_cast<const T*>(peer(r).recv); };
+std::uint64_t run_call(const Meeting& meeting, std::size_t index, std::int64_t at, bool second) {
+  const int rank = meeting.rank;
+  const int size = meeting.hub.size();
+  const ThreadCall& mine = meeting.calls(rank)[index];
+  const auto peer = [&](int r) -> const ThreadCall& { return meeting.calls(r)[index]; };
+  const auto copied = [&](int r) { return reinterpret_cast<T*>(meeting.staging(r) + at); };
+  const auto from_copy = [&](int r) { return meeting.staged && r != rank; };
+  const auto sent = [&](int r) -> const T* {
+    return from_copy(r) ? copied(r) : static_cast<const T*>(peer(r).send);
+  };
   T* const recv = static_cast<T*>(mine.recv);
   const std::int64_t count = mine.signature.count;
   std::uint64_t moved = 0;
@@ -40,47 +35,56 @@ std::uint64_t run_call(ThreadHub& hub, int rank, std::size_t index, bool second)
       std::memcpy(static_cast<void*>(to), from, static_cast<std::size_t>(n) * sizeof(T));
     moved += static_cast<std::uint64_t>(n);
   };
+  // Not from a copy of what is there: peers that share a buffer write to it.
+  const auto fetch = [&](T* to, int r, std::int64_t n) {
+    copy(to, peer(r).send == to ? to : sent(r), n);
+  };
   // Every rank starts with its neighbour, so that ranks do not all read the same buffer at once.
   const auto for_peers = [&](const auto& body) {
     for (int i = 1; i <= size; ++i) body((rank + i) % size);
   };
+  const auto add = [&](T* to, std::int64_t n, const auto& source) {
+    sum_on_host(to, n, size, source);
+    moved += static_cast<std::uint64_t>(n) * static_cast<std::uint64_t>(size);
+  };
   switch (mine.signature.op) {
     case Collective::all_gather:
-      if (!second) for_peers([&](int r) { copy(recv + r * count, sent(r), count); });
+      if (!second) for_peers([&](int r) { fetch(recv + r * count, r, count); });
       break;
     case Collective::all_gather_v:
       if (!second)
         for_peers([&](int r) {
           const auto i = static_cast<std::size_t>(r);
-          copy(recv + mine.offsets[i], sent(r), mine.counts[i]);
+          fetch(recv + mine.offsets[i], r, mine.counts[i]);
         });
       break;
     case Collective::broadcast:
-      if (!second) copy(recv, sent(mine.signature.root), count);
+      if (!second) fetch(recv, mine.signature.root, count);
       break;
     case Collective::reduce_scatter:
+      if (!second) add(recv, count, [&](int r) { return sent(r) + rank * count; });
+      break;
     case Collective::reduce_scatter_v:
       if (!second) {
-        const bool ragged = mine.signature.op == Collective::reduce_scatter_v;
         const auto own = static_cast<std::size_t>(rank);
-        const std::int64_t n = ragged ? mine.counts[own] : count;
-        sum_on_host(recv, n, size, [&](int r) {
-          return sent(r) + (ragged ? peer(r).offsets[own] : rank * count);
-        });
-        moved += static_cast<std::uint64_t>(n) * static_cast<std::uint64_t>(size);
+        const std::int64_t before =
+            std::accumulate(mine.counts.begin(), mine.counts.begin() + rank, std::int64_t{0});
+        add(recv, mine.counts[own],
+            [&](int r) { return sent(r) + (from_copy(r) ? before : peer(r).offsets[own]); });
       }
       break;
     case Collective::all_reduce: {
-      // Each rank sums one part of all buffers into its own recv, then fetches the other parts.
+      // Each rank sums one part of all buffers, then fetches the other parts.
+      const auto sums = [&](int r) {
+        return meeting.staged ? copied(r) + count : static_cast<T*>(peer(r).recv);
+      };
       if (!second) {
         const Part part = Part::of(count, size, rank);
-        sum_on_host(recv + part.first, part.count, size,
-                    [&](int r) { return sent(r) + part.first; });
-        moved += static_cast<std::uint64_t>(part.count) * static_cast<std::uint64_t>(size);
+        add(sums(rank) + part.first, part.count, [&](int r) { return sent(r) + part.first; });
       } else {
         for_peers([&](int r) {
           const Part part = Part::of(count, size, r);
-          copy(recv + part.first, received(r) + part.first, part.count);
+          copy(recv + part.first, sums(r) + part.first, part.count);
         });
       }
       break;
@@ -93,20 +97,21 @@ std::uint64_t run_call(ThreadHub& hub, int rank, std::size_t index, bool second)
   return moved;
 }
 
-inline std::uint64_t run_call(ThreadHub& hub, int rank, std::size_t index, bool second) {
-  switch (hub.calls(rank)[index].signature.dtype) {
+inline std::uint64_t run_call(const Meeting& meeting, std::size_t index, std::int64_t at,
+                              bool second) {
+  switch (meeting.calls(meeting.rank)[index].signature.dtype) {
     case DType::float32:
-      return run_call<float>(hub, rank, index, second);
+      return run_call<float>(meeting, index, at, second);
     case DType::float64:
-      return run_call<double>(hub, rank, index, second);
+      return run_call<double>(meeting, index, at, second);
     case DType::bfloat16:
-      return run_call<bf16>(hub, rank, index, second);
+      return run_call<bf16>(meeting, index, at, second);
     case DType::float16:
-      return run_call<fp16>(hub, rank, index, second);
+      return run_call<fp16>(meeting, index, at, second);
     case DType::int32:
-      return run_call<std::int32_t>(hub, rank, index, second);
+      return run_call<std::int32_t>(meeting, index, at, second);
     case DType::int64:
-      return run_call<std::int64_t>(hub, rank, index, second);
+      return run_call<std::int64_t>(meeting, index, at, second);
   }
   return 0;
 }

@@ -22,19 +22,20 @@ namespace dpgather::detail {
   const int rank = state.rank;
   // Color and key travel as the two "counts" of the call.
   const std::int64_t mine[] = {color, key};
-  hub.calls(rank).assign(1, {.signature = {.op = Collective::split}, .counts = mine});
+  const std::uint32_t meeting = ++state.meeting;
+  hub.calls(rank, meeting).assign(1, {.signature = {.op = Collective::split}, .counts = mine});
   hub.enter(rank, where);
-  state.compare(where);
+  state.compare(where, meeting);
   std::vector<std::pair<int, int>> members;  // (key, rank)
   for (int r = 0; r < hub.size(); ++r) {
-    const Counts theirs = hub.calls(r)[0].counts;
+    const Counts theirs = hub.calls(r, meeting)[0].counts;
     if (theirs[0] == color) members.emplace_back(static_cast<int>(theirs[1]), r);
   }
   std::sort(members.begin(), members.end());
   const auto leader = members.front().second;
   if (leader == rank) {
-    hub.child(leader) =
-        std::make_shared<ThreadHub>(static_cast<int>(members.size()), hub.deadline());
+    hub.child(leader) = std::make_shared<ThreadHub>(static_cast<int>(members.size()),
+                                                    hub.deadline(), hub.staged_limit());
     hub.adopt(hub.child(leader));
   }
   hub.rejoin();

@@ -18,7 +18,9 @@ namespace dpgather {
 
 /// A rank's handle; one thread uses it (abort may come from any). Results are there when a call
 /// returns. Each rank reads straight from its peers' buffers, so a buffer must stay put until its
-/// call returns. Sums are in rank order on every rank, in float for 16-bit types: the same bits
+/// call returns. Calls of a few kB (ThreadHub::staged_limit) go by copies in the hub and meet once
+/// in place of twice; so does an all-gather in place into one `recv` that all ranks share, which
+/// copies nothing. No other call may share its `recv`. Sums are in rank order on every rank, in float for 16-bit types: the same bits
 /// everywhere, run after run.
 ///
 /// Calls of all ranks are compared at every check level (it is free here). After a mismatch, a
@@ -35,7 +37,9 @@ class ThreadComm {
   static constexpr CheckLevel checks = Checks;
 
   ThreadComm(std::shared_ptr<ThreadHub> hub, int rank)
-      : state_(std::make_unique<detail::ThreadRank>(std::move(hub), rank)) {}
+      : state_(std::make_unique<detail::ThreadRank>(std::move(hub), rank)) {
+    state_->hub->reserve(rank);
+  }
 
   [[nodiscard]] int rank() const { return state_->rank; }
   [[nodiscard]] int size() const { return state_->hub->size(); }
@@ -48,7 +52,8 @@ class ThreadComm {
 
   template <Element T>
   void all_gather(const T* send, T* recv, std::int64_t count, HostStream stream) {
-    issue<T>({.op = Collective::all_gather, .count = count}, send, recv, stream);
+    issue<T>({.op = Collective::all_gather, .count = count}, send, recv, stream,
+             send == recv + rank() * count ? 1 : 0);
   }
   template <Element T>
   void all_reduce(const T* send, T* recv, std::int64_t count, HostStream stream) {
@@ -113,15 +118,17 @@ class ThreadComm {
 
  private:
   template <Element T>
-  void issue(CallSignature signature, const T* send, T* recv, HostStream stream) {
+  void issue(CallSignature signature, const T* send, T* recv, HostStream stream,
+             std::uint64_t in_place = 0) {
     signature.dtype = ElementTraits<T>::dtype;
     check_call<Checks>(signature, send, recv, rank(), size(), state_->where(name(signature.op)));
-    queue({.signature = signature, .send = send, .recv = recv}, stream);
+    queue({.signature = signature, .send = send, .recv = recv, .in_place = in_place}, stream);
   }
   template <Element T>
   void issue_v(Collective op, const T* send, T* recv, Counts counts, Counts offsets,
                HostStream stream) {
     check_call_v<Checks>(op, send, recv, counts, offsets, rank(), size(), state_->where(name(op)));
+    const auto own = static_cast<std::size_t>(rank());
     queue({.signature = {.op = op,
                          .dtype = ElementTraits<T>::dtype,
                          .count = sum_of(counts),
@@ -129,7 +136,10 @@ class ThreadComm {
            .send = send,
            .recv = recv,
            .counts = counts,
-           .offsets = offsets},
+           .offsets = offsets,
+           .in_place = op == Collective::all_gather_v && send == recv + offsets[own]
+                           ? hash_counts(offsets)
+                           : 0},
           stream);
   }
 

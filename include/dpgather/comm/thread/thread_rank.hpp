@@ -13,6 +13,7 @@
 
 #include <dpgather/comm/thread/hub.hpp>
 #include <dpgather/comm/thread/kernels.hpp>
+#include <dpgather/comm/thread/staging.hpp>
 #include <dpgather/core/stream.hpp>
 
 namespace dpgather::detail {
@@ -55,38 +56,47 @@ struct ThreadRank {
     return calls.size() == 1 ? name(calls[0].signature.op) : "group";
   }
 
-  /// Runs `calls` (at least one) as one rendezvous.
+  /// Runs `calls` (at least one) together, in one rendezvous if they are small.
   void run(const std::vector<ThreadCall>& calls) {
     const ErrorContext at = where(operation(calls));
-    hub->calls(rank).assign(calls.begin(), calls.end());
+    Meeting here{*hub, rank, ++meeting};
+    here.calls(rank).assign(calls.begin(), calls.end());
+    here.staged = can_stage(calls, hub->size(), hub->staged_limit());
+    if (here.staged && hub->size() > 1)
+      each(here, [&](const ThreadCall& call, std::size_t, std::int64_t begin) {
+        stage(call, rank, hub->size(), here.staging(rank) + begin);
+      });
     hub->enter(rank, at);
-    compare(at);
+    compare(at, meeting);
     bool two_passes = false;
-    for (std::size_t i = 0; i < calls.size(); ++i) {
-      moved += run_call(*hub, rank, i, false);
-      two_passes |= calls[i].signature.op == Collective::all_reduce;
-    }
+    each(here, [&](const ThreadCall& call, std::size_t i, std::int64_t begin) {
+      moved += run_call(here, i, begin, false);
+      two_passes |= call.signature.op == Collective::all_reduce;
+    });
     if (two_passes) {
       hub->rejoin();
-      for (std::size_t i = 0; i < calls.size(); ++i) moved += run_call(*hub, rank, i, true);
+      each(here, [&](const ThreadCall&, std::size_t i, std::int64_t begin) {
+        moved += run_call(here, i, begin, true);
+      });
     }
-    hub->rejoin();
+    // Peers read this rank's buffers still.
+    if (!here.staged && !nothing_to_read(here)) hub->rejoin();
   }
 
   /// After `enter`: every rank sees the same calls, so either none throws or all do.
-  void compare(const ErrorContext& at) {
+  void compare(const ErrorContext& at, std::uint32_t number = 0) {
     const auto same = [](const ThreadCall& a, const ThreadCall& b) {
       return a.signature == b.signature;
     };
-    const auto& first = hub->calls(0);
+    const auto& first = hub->calls(0, number);
     for (int r = 1; r < hub->size(); ++r) {
-      const auto& theirs = hub->calls(r);
+      const auto& theirs = hub->calls(r, number);
       const auto difference =
           std::mismatch(first.begin(), first.end(), theirs.begin(), theirs.end(), same);
       if (difference.first == first.end() && difference.second == theirs.end()) continue;
       const auto index = static_cast<std::size_t>(difference.first - first.begin());
       const std::string text = mismatch_text(hub->size(), [&](int peer) {
-        const auto& calls = hub->calls(peer);
+        const auto& calls = hub->calls(peer, number);
         return index < calls.size() ? calls[index].signature : CallSignature{};
       });
       hub->rejoin();
@@ -95,10 +105,22 @@ struct ThreadRank {
     }
   }
 
+  /// `f(call, index, where its copies begin)` for each of this rank's calls.
+  template <class F>
+  void each(const Meeting& here, const F& f) {
+    std::int64_t begin = 0;
+    const auto& calls = here.calls(rank);
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      f(calls[i], i, begin);
+      if (here.staged) begin += staged_bytes(calls[i], hub->size(), hub->staged_limit());
+    }
+  }
+
   std::shared_ptr<ThreadHub> hub;
   int rank;
   std::int64_t step = -1;
   std::uint64_t moved = 0;
+  std::uint32_t meeting = 0;  // as many on every rank
   int exceptions = std::uncaught_exceptions();
   bool grouping = false;
   std::vector<ThreadCall> pending;
