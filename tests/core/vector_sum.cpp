@@ -115,24 +115,35 @@ TEST_CASE_TEMPLATE("sums of 16 bits round as one conversion does, near ties and 
 }
 
 #if defined(__x86_64__)
-TEST_CASE_TEMPLATE("vectors of both widths agree", T, float, double, bf16, fp16, std::int32_t,
+TEST_CASE_TEMPLATE("vectors of every width agree", T, float, double, bf16, fp16, std::int32_t,
                    std::int64_t) {
-  if (__builtin_cpu_supports("avx2") == 0) {
-    MESSAGE("skipped: this processor has no AVX2");
-    return;
-  }
-  support::Random random(support::seed("vectors of both widths", 63));
-  std::vector<std::vector<T>> sources(4, std::vector<T>(1024));
-  for (auto& source : sources)
-    for (T& value : source) value = any_bits<T>(random);
-  const auto at = [&](int r) -> const T* { return sources[static_cast<std::size_t>(r)].data(); };
-  std::vector<T> narrow(1024), wide(1024);
-  REQUIRE(detail::sum_groups<T, 16>(narrow.data(), 1024, 4, at) == 1024);
-  REQUIRE(detail::sum_groups_avx2(wide.data(), 1024, 4, at) == 1024);
-  for (std::size_t i = 0; i < narrow.size(); ++i) {
-    CAPTURE(i);
-    REQUIRE(same(narrow[i], wide[i]));
-    REQUIRE(same(narrow[i], plain_sum(sources, i)));
+  support::Random random(support::seed("vectors of every width", 63));
+  constexpr std::int64_t n = 1024;  // whole groups of any width
+  for (const bool nans : {true, false}) {
+    std::vector<std::vector<T>> sources(4, std::vector<T>(n));
+    for (auto& source : sources)
+      for (T& value : source) do
+          value = any_bits<T>(random);
+        while (!nans && is_nan(value));
+    const auto at = [&](int r) -> const T* { return sources[static_cast<std::size_t>(r)].data(); };
+    const auto agrees = [&](const char* width, const auto& sum) {
+      std::vector<T> sums(n);
+      CAPTURE(width);
+      REQUIRE(sum(sums.data()) == n);
+      for (std::size_t i = 0; i < sums.size(); ++i) {
+        CAPTURE(i);
+        REQUIRE(same(sums[i], plain_sum(sources, i)));
+      }
+    };
+    agrees("16 bytes", [&](T* out) { return detail::sum_groups<T, 16>(out, n, 4, at); });
+    if (__builtin_cpu_supports("avx2"))
+      agrees("32 bytes", [&](T* out) { return detail::sum_groups_avx2(out, n, 4, at); });
+    else
+      MESSAGE("skipped: this processor has no AVX2");
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+      agrees("64 bytes", [&](T* out) { return detail::sum_groups_avx512(out, n, 4, at); });
+    else
+      MESSAGE("skipped: this processor has no AVX-512");
   }
 }
 #endif

@@ -4,133 +4,11 @@
 
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 #include <dpgather/core/element.hpp>
+#include <dpgather/core/vector_elements.hpp>
 
 namespace dpgather::detail {
-
-/// Vectors of `Bytes`, by what GCC and Clang have in common. They go by reference: wide ones by value
-/// would be another calling convention where the compiler may not use them.
-template <int Bytes>
-struct Vectors {
-  using Words [[gnu::vector_size(Bytes)]] = std::uint32_t;
-  using Signed [[gnu::vector_size(Bytes)]] = std::int32_t;
-  using Floats [[gnu::vector_size(Bytes)]] = float;
-};
-
-/// Elements kept as they are: float, double and integers, which wrap.
-template <class T, int Bytes>
-struct PlainVector {
-  using Lane = std::conditional_t<sizeof(T) == 8 && std::is_integral_v<T>, std::uint64_t,
-                                  std::conditional_t<std::is_integral_v<T>, std::uint32_t, T>>;
-  using Vector [[gnu::vector_size(Bytes)]] = Lane;
-  Vector sum;
-
-  [[gnu::always_inline]] void load(const T* from) { std::memcpy(&sum, from, Bytes); }
-  [[gnu::always_inline]] void add(const PlainVector& next) { sum += next.sum; }
-  [[gnu::always_inline]] void store(T* to) const { std::memcpy(to, &sum, Bytes); }
-};
-
-/// 16-bit types, two to a word of 32 bits: the elements in the low halves and those in the high ones
-/// are widened, added and rounded each by themselves, so that nothing is shuffled.
-template <class Format, int Bytes>
-struct PairVector {
-  using Words = typename Vectors<Bytes>::Words;
-  using Floats = typename Vectors<Bytes>::Floats;
-  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
-  Floats low, high;
-
-  [[gnu::always_inline]] void load(const void* from) {
-    Words words;
-    std::memcpy(&words, from, Bytes);
-    Format::widen_low(words, low);
-    Format::widen_high(words, high);
-  }
-  [[gnu::always_inline]] void add(const PairVector& next) {
-    low += next.low;
-    high += next.high;
-  }
-  [[gnu::always_inline]] void store(void* to) const {
-    Words first, second;
-    Format::round(low, first);
-    Format::round(high, second);
-    const Words words = first | (second << 16);
-    std::memcpy(to, &words, Bytes);
-  }
-};
-
-/// As `bf16` converts.
-template <int Bytes>
-struct Bf16Format {
-  using Words = typename Vectors<Bytes>::Words;
-  using Signed = typename Vectors<Bytes>::Signed;
-  using Floats = typename Vectors<Bytes>::Floats;
-
-  [[gnu::always_inline]] static void widen_low(const Words& words, Floats& to) {
-    to = (Floats)(words << 16);
-  }
-  [[gnu::always_inline]] static void widen_high(const Words& words, Floats& to) {
-    to = (Floats)(words & 0xffff0000u);
-  }
-  [[gnu::always_inline]] static void round(const Floats& from, Words& to) {
-    const Words wide = (Words)from;
-    const Words nan = (Words)((Signed)(wide & 0x7fffffffu) > 0x7f800000);
-    const Words rounded = (wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16;
-    to = (nan & ((wide >> 16) | 0x40u)) | (~nan & rounded);
-  }
-};
-
-/// As `fp16` converts, without its branches. Halves and their sums' bounds are normal floats, so it
-/// does not matter whether the processor flushes subnormal ones.
-template <int Bytes>
-struct Fp16Format {
-  using Words = typename Vectors<Bytes>::Words;
-  using Signed = typename Vectors<Bytes>::Signed;
-  using Floats = typename Vectors<Bytes>::Floats;
-
-  [[gnu::always_inline]] static void widen_low(const Words& words, Floats& to) {
-    widen(words & 0xffffu, to);
-  }
-  [[gnu::always_inline]] static void widen_high(const Words& words, Floats& to) {
-    widen(words >> 16, to);
-  }
-  [[gnu::always_inline]] static void widen(const Words& half, Floats& to) {
-    constexpr std::uint32_t smallest = 113u << 23;  // 2^-14 as a float
-    const Words magnitude = half & 0x7fffu;
-    const Words shifted = magnitude << 13;
-    const Words normal = shifted + (112u << 23);
-    const Words no_number = shifted + (224u << 23);
-    // A subnormal's mantissa behind that of 2^-14, less 2^-14.
-    const Floats offset = (Floats)(Words{} + smallest);
-    const Words subnormal = (Words)((Floats)(shifted + smallest) - offset);
-    const Words is_subnormal = (Words)((Signed)magnitude < 0x400);
-    const Words is_no_number = (Words)((Signed)magnitude >= 0x7c00);
-    to = (Floats)(((half & 0x8000u) << 16) | (is_subnormal & subnormal) |
-                  (is_no_number & no_number) | (~is_subnormal & ~is_no_number & normal));
-  }
-  [[gnu::always_inline]] static void round(const Floats& from, Words& to) {
-    constexpr std::uint32_t half = 126u << 23;  // 0.5: its last bit is worth 2^-24
-    const Words wide = (Words)from;
-    const Words magnitude = wide & 0x7fffffffu;
-    const Signed compared = (Signed)magnitude;
-    const Words is_nan = (Words)(compared > 0x7f800000);
-    const Words is_infinite = (Words)(compared >= 0x477ff000) & ~is_nan;
-    const Words is_subnormal = (Words)(compared < 0x38800000);
-    const Words normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13;
-    const Floats aligned = (Floats)magnitude + (Floats)(Words{} + half);
-    const Words subnormal = (Words)aligned - half;
-    const Words bits = (is_nan & 0x7e00u) | (is_infinite & 0x7c00u) | (is_subnormal & subnormal) |
-                       (~is_nan & ~is_infinite & ~is_subnormal & normal);
-    to = bits | ((wide >> 16) & 0x8000u);
-  }
-};
-
-template <class T, int Bytes>
-using SumVector = std::conditional_t<
-    ElementTraits<T>::dtype == DType::bfloat16, PairVector<Bf16Format<Bytes>, Bytes>,
-    std::conditional_t<ElementTraits<T>::dtype == DType::float16,
-                       PairVector<Fp16Format<Bytes>, Bytes>, PlainVector<T, Bytes>>>;
 
 /// Four vectors by name: as an array they would stay in memory where loops are not unrolled.
 template <class Vector, std::int64_t Lanes>
@@ -142,12 +20,30 @@ struct VectorGroup {
   [[gnu::always_inline]] void load(const T* from) {
     a.load(from), b.load(from + Lanes), c.load(from + 2 * Lanes), d.load(from + 3 * Lanes);
   }
-  [[gnu::always_inline]] void add(const VectorGroup& next) {
-    a.add(next.a), b.add(next.b), c.add(next.c), d.add(next.d);
+  template <class T>
+  [[gnu::always_inline]] void add(const T* from) {
+    add(a, from), add(b, from + Lanes), add(c, from + 2 * Lanes), add(d, from + 3 * Lanes);
   }
   template <class T>
   [[gnu::always_inline]] void store(T* to) const {
+    if constexpr (Vector::has_doubts) {
+      typename Vector::Words doubts{};
+      a.store_numbers(to, doubts), b.store_numbers(to + Lanes, doubts);
+      c.store_numbers(to + 2 * Lanes, doubts), d.store_numbers(to + 3 * Lanes, doubts);
+      std::uint64_t parts[sizeof doubts / 8], any = 0;
+      std::memcpy(parts, &doubts, sizeof doubts);
+      for (const std::uint64_t part : parts) any |= part;
+      if (any == 0) return;
+    }
     a.store(to), b.store(to + Lanes), c.store(to + 2 * Lanes), d.store(to + 3 * Lanes);
+  }
+
+ private:
+  template <class T>
+  [[gnu::always_inline]] static void add(Vector& sum, const T* from) {
+    Vector next;
+    next.load(from);
+    sum.add(next);
   }
 };
 
@@ -158,12 +54,9 @@ template <class T, int Bytes, class Source>
   using Group = VectorGroup<SumVector<T, Bytes>, Bytes / static_cast<int>(sizeof(T))>;
   std::int64_t i = 0;
   for (; i + Group::size <= n; i += Group::size) {
-    Group sum, next;
+    Group sum;
     sum.load(source(0) + i);
-    for (int rank = 1; rank < ranks; ++rank) {
-      next.load(source(rank) + i);
-      sum.add(next);
-    }
+    for (int rank = 1; rank < ranks; ++rank) sum.add(source(rank) + i);
     sum.store(out + i);
   }
   return i;
@@ -175,6 +68,12 @@ template <class T, class Source>
                                                      const Source& source) {
   return sum_groups<T, 32>(out, n, ranks, source);
 }
+template <class T, class Source>
+[[gnu::target("avx512f,avx512bw,avx512vl")]] std::int64_t sum_groups_avx512(T* out, std::int64_t n,
+                                                                            int ranks,
+                                                                            const Source& source) {
+  return sum_groups<T, 64>(out, n, ranks, source);
+}
 #endif
 
 /// out[i] = the sum of source(r)[i] over r in [0, ranks), in that order, for the first elements of
@@ -182,7 +81,10 @@ template <class T, class Source>
 template <Element T, class Source>
 [[nodiscard]] std::int64_t sum_vectors(T* out, std::int64_t n, int ranks, const Source& source) {
 #if defined(__x86_64__)
+  static const bool widest =
+      __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0;
   static const bool wide = __builtin_cpu_supports("avx2") != 0;
+  if (widest) return sum_groups_avx512(out, n, ranks, source);
   if (wide) return sum_groups_avx2(out, n, ranks, source);
 #endif
   return sum_groups<T, 16>(out, n, ranks, source);
