@@ -9,9 +9,9 @@
 
 #include <fmt/format.h>
 
-#include "options.hpp"
+#include "bad_input.hpp"
 
-namespace gather_perf {
+namespace bench {
 
 namespace {
 
@@ -32,8 +32,7 @@ std::vector<std::string_view> cells_of(std::string_view line) {
 std::vector<std::vector<std::int64_t>> read_trace_counts(const std::string& path, int ranks) {
   std::ifstream file(path);
   std::string line;
-  if (!file || !std::getline(file, line))
-    throw BadInput(fmt::format("--trace-counts: cannot read {}", path));
+  if (!file || !std::getline(file, line)) throw BadInput(fmt::format("cannot read {}", path));
   constexpr std::size_t before = 2;  // live, forward
   if (!line.starts_with("live,forward,0"))
     throw BadInput(fmt::format("{}: the first line is '{}', must be live,forward,0,1,...", path,
@@ -66,4 +65,4 @@ std::vector<std::vector<std::int64_t>> read_trace_counts(const std::string& path
   return steps;
 }
 
-}  // namespace gather_perf
+}  // namespace bench

@@ -16,10 +16,11 @@
 
 #include <fmt/format.h>
 
+#include "common/trace_counts.hpp"
+
 #include "bench.hpp"
 #include "options.hpp"
 #include "table.hpp"
-#include "trace_counts.hpp"
 #include "world.hpp"
 
 namespace gather_perf {
@@ -30,7 +31,7 @@ class Cases {
  public:
   explicit Cases(const Options& options) : options_(options), random_(options.seed) {
     if (!options.trace_counts.empty())
-      steps_ = read_trace_counts(options.trace_counts, options.ranks);
+      steps_ = bench::read_trace_counts(options.trace_counts, options.ranks);
   }
   template <class F>
   void for_each(const F& f) {

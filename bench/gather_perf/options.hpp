@@ -3,9 +3,10 @@
 
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "common/bad_input.hpp"
 
 #include "case.hpp"
 
@@ -37,10 +38,7 @@ struct Options {
   std::string json = {};          ///< file; empty: none
 };
 
-/// Input that cannot be measured: one line for the user, exit code 2.
-struct BadInput : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
+using bench::BadInput;
 
 /// `processes`: of mpirun; 0 without it. Throws BadInput. None: help was asked for, and its text is
 /// in `help`.

@@ -1,15 +1,34 @@
-// rule_cost with ranks as processes: mpirun -np RANKS rule_cost_mpi.
+// step_cost with ranks as processes: mpirun -np RANKS step_cost_mpi.
+#include <cstdio>
+#include <exception>
+#include <string>
+
 #include <dpgather/comm/mpi.hpp>
 
-#include "rule_cost.hpp"
+#include "compare.hpp"
 
 int main(int argc, char** argv) {
-  CLI::App app("Rules on one sequence of steps, ranks as MPI processes");
-  rule_cost::Options options;
-  rule_cost::add_options(app, options);
-  CLI11_PARSE(app, argc, argv);
+  using namespace step_cost;
   const dpgather::MpiEnvironment environment(argc, argv);
-  dpgather::MpiComm<> comm;
-  dpgather::MpiControl control;
-  rule_cost::compare(comm, control, options);
+  const int rank = dpgather::mpi::rank_of(MPI_COMM_WORLD);
+  try {
+    std::string help;
+    const auto options = parse_options(argc, argv, dpgather::mpi::size_of(MPI_COMM_WORLD), help);
+    if (!options) return rank == 0 ? std::fputs(help.c_str(), stdout), 0 : 0;
+    check_writable(options->json);  // by all: they find the same
+    const Sequence steps = make_sequence(*options);
+    dpgather::MpiComm<> comm;
+    dpgather::MpiControl control;
+    const Report report = compare(comm, control, *options, steps, [] {
+      dpgather::mpi::check(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
+    });
+    if (rank == 0) publish(report, options->json);
+    return 0;
+  } catch (const BadInput& error) {
+    if (rank == 0) std::fprintf(stderr, "step_cost_mpi: %s\n", error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "step_cost_mpi: rank %d: %s\n", rank, error.what());
+    MPI_Abort(MPI_COMM_WORLD, 1);
+  }
 }

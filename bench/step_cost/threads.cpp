@@ -1,17 +1,35 @@
-// rule_cost with ranks as threads.
-#include "rule_cost.hpp"
-
+// step_cost with ranks as threads.
+#include <cstdio>
+#include <exception>
 #include <memory>
+#include <string>
+
+#include <dpgather/comm/thread.hpp>
+
+#include "compare.hpp"
 
 int main(int argc, char** argv) {
-  CLI::App app("Rules on one sequence of steps, ranks as threads");
-  rule_cost::Options options;
-  app.add_option("--ranks", options.ranks)->check(CLI::Range(1, 64));
-  rule_cost::add_options(app, options);
-  CLI11_PARSE(app, argc, argv);
-  const auto board = std::make_shared<dpgather::ThreadControlBoard>(options.ranks);
-  dpgather::run_ranks(options.ranks, [&](dpgather::ThreadComm<>& comm) {
-    dpgather::ThreadControl control(board, comm.rank());
-    rule_cost::compare(comm, control, options);
-  });
+  using namespace step_cost;
+  try {
+    std::string help;
+    const auto options = parse_options(argc, argv, 0, help);
+    if (!options) return std::fputs(help.c_str(), stdout), 0;
+    check_writable(options->json);
+    const Sequence steps = make_sequence(*options);
+    const auto board = std::make_shared<dpgather::ThreadControlBoard>(options->ranks);
+    Report report;
+    dpgather::run_ranks(options->ranks, [&](dpgather::ThreadComm<>& comm) {
+      dpgather::ThreadControl control(board, comm.rank());
+      Report own = compare(comm, control, *options, steps, [&] { comm.barrier({}); });
+      if (comm.rank() == 0) report = std::move(own);
+    });
+    publish(report, options->json);
+    return 0;
+  } catch (const BadInput& error) {
+    std::fprintf(stderr, "step_cost: %s\n", error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "step_cost: %s\n", error.what());
+    return 1;
+  }
 }
