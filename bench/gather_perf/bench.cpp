@@ -18,7 +18,9 @@ bool of_processes(Comm comm) {
   return comm == Comm::mpi || comm == Comm::open_mpi;
 }
 
-PeerPtr peer_of(Comm comm, int ranks) {
+/// Null, and the reason in `why`, if it is not there.
+PeerPtr peer_of(Comm comm, int ranks, std::string& why) {
+  why = "this program was built without it";
   switch (comm) {
     case Comm::thread:
       return thread_peer(ranks);
@@ -30,6 +32,12 @@ PeerPtr peer_of(Comm comm, int ranks) {
       return gloo_peer(ranks);
     case Comm::copy:
       return copy_peer();
+    case Comm::nccl:
+      return nccl_peer(ranks, why);
+    case Comm::thread_gpu:
+      return thread_gpu_peer(ranks, why);
+    case Comm::copy_gpu:
+      return copy_gpu_peer(ranks, why);
   }
   return nullptr;
 }
@@ -43,13 +51,11 @@ Bench::Bench(const Options& options, const Processes& processes)
 }
 
 void Bench::add(Comm comm) {
-  if (of_processes(comm) && !group_) {
-    absent_.push_back(fmt::format("{}: not started by mpirun", name(comm)));
-    return;
-  }
-  PeerPtr peer = peer_of(comm, options_.ranks);
+  std::string why = "not started by mpirun";
+  PeerPtr peer;
+  if (!of_processes(comm) || group_) peer = peer_of(comm, options_.ranks, why);
   if (peer == nullptr)
-    absent_.push_back(fmt::format("{}: this program was built without it", name(comm)));
+    absent_.push_back(fmt::format("{}: {}", name(comm), why));
   else
     present_.push_back(
         {comm, of_processes(comm) ? static_cast<World*>(&*group_) : &threads_, std::move(peer)});
@@ -72,7 +78,7 @@ std::vector<Result> Bench::run(const Case& of) {
 std::vector<Bench::Entry> Bench::make_entries(const Case& of) {
   std::vector<Entry> entries;
   for (const auto& [comm, world, peer] : present_) {
-    const bool modes = is_of_gather(of.what) && comm != Comm::copy;
+    const bool modes = is_of_gather(of.what) && comm != Comm::copy && comm != Comm::copy_gpu;
     for (const Mode mode : modes ? options_.modes : std::vector{Mode::max_len}) {
       Entry entry{comm, mode, world, peer.get()};
       entry.subjects.resize(index(of.ranks));
@@ -101,6 +107,7 @@ double Bench::time(Entry& entry, std::int64_t iterations) {
   const auto repeat = [&](int rank, std::int64_t times) {
     Subject& subject = *entry.subjects[index(rank)];
     for (std::int64_t i = 0; i < times; ++i) subject.run();
+    subject.finish();
   };
   entry.world->sum([&](int rank) { return repeat(rank, options_.warmups), 0.0; });
   // As all processes have it: they take what follows from it alike.
@@ -119,7 +126,7 @@ Result Bench::result_of(Entry& entry, const Case& of) {
   result.iterations = entry.iterations;
   if (options_.check) {
     each([](Subject& subject) { return subject.prepare(), 0.0; });
-    each([](Subject& subject) { return subject.run(), 0.0; });
+    each([](Subject& subject) { return subject.run(), subject.finish(), 0.0; });
     result.wrong = static_cast<std::int64_t>(
         each([](Subject& subject) { return static_cast<double>(subject.wrong()); }));
   }

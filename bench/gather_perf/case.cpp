@@ -39,7 +39,8 @@ std::string_view name(What what) {
   return pick(names, what);
 }
 std::string_view name(Comm comm) {
-  static constexpr std::string_view names[] = {"thread", "mpi", "open_mpi", "gloo", "copy"};
+  static constexpr std::string_view names[] = {"thread", "mpi",  "open_mpi",   "gloo",
+                                               "copy",   "nccl", "thread_gpu", "copy_gpu"};
   return pick(names, comm);
 }
 std::string_view name(Mode mode) {

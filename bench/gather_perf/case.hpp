@@ -20,7 +20,7 @@ enum class What : std::uint8_t {
   gather,
   back
 };
-enum class Comm : std::uint8_t { thread, mpi, open_mpi, gloo, copy };
+enum class Comm : std::uint8_t { thread, mpi, open_mpi, gloo, copy, nccl, thread_gpu, copy_gpu };
 enum class Mode : std::uint8_t {
   max_len,
   sum_len_all_reduce,

@@ -91,7 +91,7 @@ class GlooSubject final : public Subject {
         return;
     }
   }
-  [[nodiscard]] std::int64_t wrong() const override {
+  [[nodiscard]] std::int64_t wrong() override {
     if (scatters()) std::copy_n(work_.data(), at_.count(), at_.recv());
     return at_.wrong();
   }

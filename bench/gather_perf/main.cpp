@@ -16,9 +16,8 @@
 
 #include <fmt/format.h>
 
-#include "common/trace_counts.hpp"
-
 #include "bench.hpp"
+#include "common/trace_counts.hpp"
 #include "options.hpp"
 #include "table.hpp"
 #include "world.hpp"

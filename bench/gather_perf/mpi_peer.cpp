@@ -59,7 +59,7 @@ class OpenMpiSubject final : public Subject {
         return;
     }
   }
-  [[nodiscard]] std::int64_t wrong() const override { return at_.wrong(); }
+  [[nodiscard]] std::int64_t wrong() override { return at_.wrong(); }
 
  private:
   static void check(int code) { dpgather::mpi::check(code, "collective"); }

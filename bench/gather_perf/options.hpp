@@ -6,9 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "common/bad_input.hpp"
-
 #include "case.hpp"
+#include "common/bad_input.hpp"
 
 namespace gather_perf {
 
@@ -16,7 +15,8 @@ inline constexpr int max_ranks = 64;
 
 struct Options {
   std::vector<What> what = {What::all_gather};
-  std::vector<Comm> comms = {Comm::thread, Comm::mpi, Comm::open_mpi, Comm::gloo, Comm::copy};
+  std::vector<Comm> comms = {Comm::thread, Comm::mpi,  Comm::open_mpi,   Comm::gloo,
+                             Comm::copy,   Comm::nccl, Comm::thread_gpu, Comm::copy_gpu};
   std::vector<Mode> modes = {Mode::max_len, Mode::sum_len_all_reduce, Mode::sum_len_all_gather_v,
                              Mode::sum_len_peer_store, Mode::automatic};
   std::vector<Spread> spreads = {Spread::even};

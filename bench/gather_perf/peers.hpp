@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "case.hpp"
 #include "subject.hpp"
@@ -26,6 +27,11 @@ using PeerPtr = std::unique_ptr<Peer>;
 [[nodiscard]] PeerPtr copy_peer();
 /// Gloo over TCP on the loopback device; null where this program was built without it.
 [[nodiscard]] PeerPtr gloo_peer(int ranks);
+/// NcclComm, ThreadComm<DeviceMemory>, and copies within a GPU, with a GPU for each thread. Null, with
+/// the reason in `why`, where this program was built without them or there are too few GPUs.
+[[nodiscard]] PeerPtr nccl_peer(int ranks, std::string& why);
+[[nodiscard]] PeerPtr thread_gpu_peer(int ranks, std::string& why);
+[[nodiscard]] PeerPtr copy_gpu_peer(int ranks, std::string& why);
 /// MpiComm, and MPI's own blocking calls; null where this program was built without MPI.
 [[nodiscard]] PeerPtr mpi_peer();
 [[nodiscard]] PeerPtr open_mpi_peer();

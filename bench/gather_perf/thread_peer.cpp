@@ -1,8 +1,13 @@
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include <dpgather/comm/thread.hpp>
 
+#include "copied_blocks.hpp"
 #include "of_communicator.hpp"
 #include "peers.hpp"
 
@@ -27,53 +32,25 @@ class ThreadPeer final : public Peer {
   std::vector<std::optional<dpgather::ThreadComm<>>> comms_;
 };
 
-/// What a rank of ThreadComm reads and writes, from buffers of its own: the pieces of an all-gather,
-/// or as many bytes as a reduction reads.
+/// Between buffers of its own, by a thread that meets nobody.
 template <class T>
 class CopySubject final : public Subject {
  public:
   CopySubject(const Case& of, int rank)
-      : counts_(of.counts()), offsets_(of.offsets()), own_(static_cast<std::size_t>(rank)) {
-    const bool whole = !adds(of.what);
-    // A reduction reads its own part of every rank.
-    if (!whole) {
-      const std::int64_t n = of.what == What::all_reduce ? of.elements() : counts_[own_];
-      for (std::size_t r = 0; r < counts_.size(); ++r) {
-        counts_[r] = n;
-        offsets_[r] = static_cast<std::int64_t>(r) * n;
-      }
-    }
-    skip_own_ = of.in_place;
-    total_ = 0;
-    for (const std::int64_t n : counts_) total_ += n;
-    from_ = dpgather::Buffer<T>(total_);
-    to_ = dpgather::Buffer<T>(total_);
-    fill(from_.data(), total_, rank, 0);
-    rank_ = rank;
+      : blocks_(of, rank), rank_(rank), from_(blocks_.total()), to_(blocks_.total()) {
+    fill(from_.data(), blocks_.total(), rank, 0);
   }
   void run() override {
-    for (std::size_t i = 1; i <= counts_.size(); ++i) {
-      const std::size_t r = (own_ + i) % counts_.size();
-      if (counts_[r] == 0 || (skip_own_ && r == own_)) continue;
-      std::memcpy(static_cast<void*>(to_.data() + offsets_[r]), from_.data() + offsets_[r],
-                  static_cast<std::size_t>(counts_[r]) * sizeof(T));
-    }
+    blocks_.for_each([&](std::int64_t at, std::int64_t count) {
+      std::memcpy(static_cast<void*>(to_.data() + at), from_.data() + at,
+                  static_cast<std::size_t>(count) * sizeof(T));
+    });
   }
-  [[nodiscard]] std::int64_t wrong() const override {
-    std::int64_t wrong = 0;
-    for (std::size_t r = 0; r < counts_.size(); ++r)
-      if (!(skip_own_ && r == own_))
-        wrong += count_wrong(to_.data() + offsets_[r], counts_[r],
-                             [&](std::int64_t i) { return pattern(rank_, offsets_[r] + i); });
-    return wrong;
-  }
+  [[nodiscard]] std::int64_t wrong() override { return blocks_.count_wrong(to_.data(), rank_); }
 
  private:
-  std::vector<std::int64_t> counts_, offsets_;
-  std::size_t own_;
-  int rank_ = 0;
-  bool skip_own_ = false;
-  std::int64_t total_ = 0;
+  CopiedBlocks blocks_;
+  int rank_;
   dpgather::Buffer<T> from_, to_;
 };
 

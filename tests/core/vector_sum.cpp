@@ -7,7 +7,7 @@
 
 #include <doctest/doctest.h>
 
-#include <dpgather/core/sum_sources.hpp>
+#include <dpgather/core/vector_sum.hpp>
 
 #include "support/seed.hpp"
 

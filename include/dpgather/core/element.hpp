@@ -128,4 +128,18 @@ static_assert(Element<float> && Element<double> && Element<bf16> && Element<fp16
               Element<std::int32_t> && Element<std::int64_t> && !Element<char>);
 static_assert(sizeof(bf16) == 2 && sizeof(fp16) == 2);
 
+namespace detail {
+
+/// Integers wrap as NCCL's do; signed overflow would be undefined.
+template <class T>
+DPGATHER_HD T add_wrapping(T a, T b) {
+  if constexpr (std::is_integral_v<T>) {
+    using U = std::make_unsigned_t<T>;
+    return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
+  } else {
+    return a + b;
+  }
+}
+
+}  // namespace detail
 }  // namespace dpgather

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 #include <dpgather/core/config.hpp>
 #include <dpgather/core/element.hpp>
@@ -11,17 +10,6 @@
 #include <dpgather/core/vector_sum.hpp>
 
 namespace dpgather::detail {
-
-/// Integers wrap as NCCL's do; signed overflow would be undefined.
-template <class T>
-DPGATHER_HD T add_wrapping(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    using U = std::make_unsigned_t<T>;
-    return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
-  } else {
-    return a + b;
-  }
-}
 
 /// 16 bytes of elements.
 template <class T>
@@ -83,13 +71,6 @@ DPGATHER_HD void sum_pack(T* out, std::int64_t i, int ranks, const Source& sourc
 #endif
   for (int k = 0; k < size; ++k) result.values[k] = static_cast<T>(sums[k]);
   result.store(out + i);
-}
-
-/// All elements [0, n), by one thread of a host.
-template <Element T, class Source>
-void sum_on_host(T* out, std::int64_t n, int ranks, const Source& source) {
-  for (std::int64_t i = sum_vectors<T>(out, n, ranks, source); i < n; ++i)
-    sum_element<T>(out, i, ranks, source);
 }
 
 /// Lane's part of elements [0, n). `aligned`: `out` and all sources lie at multiples of 16 bytes.

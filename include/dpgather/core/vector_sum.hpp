@@ -76,8 +76,7 @@ template <class T, class Source>
 }
 #endif
 
-/// out[i] = the sum of source(r)[i] over r in [0, ranks), in that order, for the first elements of
-/// [0, n), in the type that sums are kept in; returns how many. `out` may be one of the sources.
+/// As many of the first elements as whole vectors hold; returns how many.
 template <Element T, class Source>
 [[nodiscard]] std::int64_t sum_vectors(T* out, std::int64_t n, int ranks, const Source& source) {
 #if defined(__x86_64__)
@@ -88,6 +87,19 @@ template <Element T, class Source>
   if (wide) return sum_groups_avx2(out, n, ranks, source);
 #endif
   return sum_groups<T, 16>(out, n, ranks, source);
+}
+
+/// out[i] = the sum of source(r)[i] over r in [0, ranks), in that order, for i in [0, n), in the type
+/// that sums are kept in, by one thread of a host. `out` may be one of the sources.
+template <Element T, class Source>
+void sum_on_host(T* out, std::int64_t n, int ranks, const Source& source) {
+  using Sum = typename ElementTraits<T>::accumulate;
+  for (std::int64_t i = sum_vectors(out, n, ranks, source); i < n; ++i) {
+    Sum sum = static_cast<Sum>(source(0)[i]);
+    for (int rank = 1; rank < ranks; ++rank)
+      sum = add_wrapping(sum, static_cast<Sum>(source(rank)[i]));
+    out[i] = static_cast<T>(sum);
+  }
 }
 
 }  // namespace dpgather::detail

@@ -12,7 +12,7 @@
 
 #include <dpgather/comm/mpi/api.hpp>
 #include <dpgather/comm/mpi/mailbox.hpp>
-#include <dpgather/core/sum_sources.hpp>
+#include <dpgather/core/vector_sum.hpp>
 
 namespace dpgather::detail {
 

@@ -9,7 +9,7 @@
 #include <dpgather/comm/thread/hub.hpp>
 #include <dpgather/comm/thread/staging.hpp>
 #include <dpgather/core/element.hpp>
-#include <dpgather/core/sum_sources.hpp>
+#include <dpgather/core/vector_sum.hpp>
 
 namespace dpgather::detail {
 
