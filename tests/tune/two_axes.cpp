@@ -137,7 +137,7 @@ TEST_CASE("two axes: a padding bound holds for steps that were never seen") {
 TEST_CASE("two axes: the same shapes from any order of entries, and again") {
   support::Random random(support::seed("two axes order", 9));
   const TuneGoal goal{.cost = {.ranks = 8}, .largest = 40, .max_shapes = 8};
-  auto entries = random_entries(random, goal, 200);
+  auto entries = random_entries(random, goal, support::sanitized ? 60 : 200);
   const TunedShapes tuned = SizeTuner(goal).two_axes(entries);
   std::reverse(entries.begin(), entries.end());
   CHECK(SizeTuner(goal).two_axes(entries).shapes == tuned.shapes);
@@ -146,7 +146,8 @@ TEST_CASE("two axes: the same shapes from any order of entries, and again") {
 
 TEST_CASE("two axes: more steps than can be searched are made coarser, upwards") {
   support::Random random(10);
-  const TuneGoal goal{.cost = {.ranks = 8}, .largest = 8192, .max_shapes = 256};
+  const TuneGoal goal{
+      .cost = {.ranks = 8}, .largest = 8192, .max_shapes = support::sanitized ? 24 : 256};
   std::vector<LoadEntry> entries;
   for (int i = 0; i < 20000; ++i) {
     const std::int64_t local = random.between(1, 8192);
@@ -155,8 +156,9 @@ TEST_CASE("two axes: more steps than can be searched are made coarser, upwards")
   const auto start = std::chrono::steady_clock::now();
   const TunedShapes tuned = SizeTuner(goal).two_axes(entries);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  std::printf("two axes, 20,000 steps up to 8192, 256 shapes: %.2f s, %.3f times the bound\n",
-              seconds.count(), tuned.cost / tuned.lower_bound);
+  std::printf("two axes, 20,000 steps up to 8192, %lld shapes: %.2f s, %.3f times the bound\n",
+              static_cast<long long>(goal.max_shapes), seconds.count(),
+              tuned.cost / tuned.lower_bound);
   check_limits(goal, tuned);
   CHECK(tuned.cost >= per_step(cost(goal, entries, tuned.shapes), entries) * (1 - 1e-12));
   CHECK(tuned.lower_bound <= tuned.cost);
