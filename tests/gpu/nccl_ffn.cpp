@@ -126,7 +126,7 @@ TEST_CASE("options that cannot be run are refused, and name value and limit") {
     }
   };
   refused({"--hidden", "7"}, "'7' is not a whole number from 8 to 32768");
-  refused({"--mode", "fast"}, "'fast' is unknown, must be one of auto|max_len|sum_len");
+  refused({"--mode", "fast"}, "'fast' is unknown, must be one of auto, max_len, sum_len");
   refused({"--type", "fp8"}, "'fp8' is unknown");
   refused({"--attn-tp", "3"}, "--attn-tp 3 does not divide the 4 processes");
   refused({"--inner", "100"}, "--inner 100 is no multiple of 32");
