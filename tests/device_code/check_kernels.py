@@ -3,7 +3,8 @@
 
 Rules: no warning; no spill, no stack frame, no local memory anywhere in kernels of the library; kernels that copy or add
 rows can move a piece of 16 bytes by one load and one store and nothing narrower, those that only write by one store;
-kernels that wait for other devices load in a loop with acquire, and store with release, both at system scope.
+kernels that wait for other devices load in a loop with acquire, and store with release, both at system scope; what some
+of them do is right when their PTX is executed, instruction by instruction (executed.py).
 With --table it prints registers and accesses of each kernel instead of judging. How PTX is read is in tools/ptx.
 """
 
@@ -17,6 +18,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools")]
 from compile import Compiler  # noqa: E402
+from executed import judge_executed  # noqa: E402
 from ptx.cost import PIECE, Body  # noqa: E402
 from ptx.kernels import ARCHITECTURES, BadInput, flags, kernels_of  # noqa: E402
 
@@ -98,7 +100,7 @@ def main():
     def run(architecture):
         cubin = args.work / f"{architecture}.cubin"
         ptx = args.work / f"{architecture}.ptx"
-        found, rows = [], []
+        rows = []
 
         def verdict(code, output):
             if code:
@@ -106,8 +108,9 @@ def main():
             # The report of the same run that made the cubin; PTX is what it kept on the way.
             kept = next(iter(sorted((args.work / architecture).glob("*.ptx"))))
             kept.replace(ptx)
-            wrong, table = judge(ptx.read_text(encoding="utf-8"), output)
-            found.extend(wrong)
+            written = ptx.read_text(encoding="utf-8")
+            wrong, table = judge(written, output)
+            wrong += judge_executed(kernels_of(written))
             rows.extend(table)
             return "\n".join(wrong) if wrong else None
 
@@ -116,7 +119,7 @@ def main():
             old.unlink()
         command = ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Wno-parentheses",
                    *flags(architecture, args.work / architecture, cubin)]
-        judges = [pathlib.Path(__file__), *sorted((ROOT / "tools" / "ptx").glob("*.py"))]
+        judges = [*sorted(pathlib.Path(__file__).parent.glob("*.py")), *sorted((ROOT / "tools" / "ptx").glob("*.py"))]
         judged_by = "".join(path.read_text(encoding="utf-8") for path in judges) + str(args.table)
         wrong, cached = compiler.compile(architecture, ".cu", text, command, verdict, judged_by)
         return architecture, wrong, cached, rows

@@ -12,6 +12,8 @@ from pathlib import Path
 ROOT = Path(sys.argv.pop(1))
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "device_code"), str(Path(__file__).parent)]
 from check_kernels import judge  # noqa: E402
+from executed import added, rounded  # noqa: E402
+from machine import Machine, Memory, from_float, to_float  # noqa: E402
 from ptx.cost import Body, access, lanes_of, of_row, shares  # noqa: E402
 from ptx.flow import Block, Instruction, blocks_of, loops_of, split_operands  # noqa: E402
 from ptx.kernels import BadInput, kernels_of  # noqa: E402
@@ -270,6 +272,59 @@ class Kernels(unittest.TestCase):
             self.assertEqual(wrong(COPY, kind), [f"{kind}<bf16>: no way to write 16 bytes by one store"])
         self.assertEqual(wrong(COPY, "CopyRow", 8), ["CopyRow<bf16>: 0 bytes stack frame, 8 bytes spill stores, 0 bytes spill loads"])
         self.assertEqual(wrong(COPY.replace("mov.u64", "ld.local.u64"), "CopyRow"), ["CopyRow<bf16>: uses local memory"])
+
+
+class Executed(unittest.TestCase):
+    def registers(self, text, arguments=(), memory=None, **special):
+        machine = Machine(kernels_of(kernel(text + "ret;"))[0].text, arguments, memory or Memory())
+        machine.run({"%" + name: value for name, value in special.items()})
+        return machine.registers
+
+    def test_instructions_by_hand(self):
+        for text, register, expected in [
+                ("mov.u32 %r1, -1; add.s32 %r2, %r1, -1;", "%r2", 0xfffffffe), ("mov.u64 %r1, -7; div.s64 %r2, %r1, 2;", "%r2", 2**64 - 3),
+                ("mov.u32 %r1, -7; rem.s32 %r2, %r1, 4;", "%r2", 2**32 - 3), ("mov.u32 %r1, -7; div.u32 %r2, %r1, 4;", "%r2", (2**32 - 7) // 4),
+                ("mov.u32 %r1, -7; cvt.s64.s32 %r2, %r1;", "%r2", 2**64 - 7), ("mov.u32 %r1, -7; cvt.u64.u32 %r2, %r1;", "%r2", 2**32 - 7),
+                ("mov.u64 %r1, -7; cvt.u32.u64 %r2, %r1;", "%r2", 2**32 - 7), ("mov.u32 %r1, -8; shr.s32 %r2, %r1, 1;", "%r2", 2**32 - 4),
+                ("mov.u32 %r1, -8; shr.u32 %r2, %r1, 28;", "%r2", 15), ("mov.u32 %r1, 3; shl.b32 %r2, %r1, 40;", "%r2", 0),
+                ("mov.u32 %r1, -3; mul.wide.s32 %r2, %r1, 5;", "%r2", 2**64 - 15), ("mov.u32 %r1, -3; mul.lo.s32 %r2, %r1, 5;", "%r2", 2**32 - 15),
+                ("mov.u32 %r1, 3; mad.lo.s32 %r2, %r1, 5, %r1;", "%r2", 18), ("mov.u32 %r1, 5; bfi.b32 %r2, %r1, 65535, 8, 4;", "%r2", 0xf5ff),
+                ("mov.u32 %r1, 0x11223344; prmt.b32 %r2, %r1, 0x55667788, 0x7104;", "%r2", 0x55334488),
+                ("mov.b64 %r1, 0x1122334455667788; mov.b64 {%r3, %r2}, %r1;", "%r2", 0x11223344),
+                ("mov.u32 %r1, 1; mov.b64 %r2, {%r1, %r1};", "%r2", 0x100000001), ("mov.u32 %r1, 5; not.b32 %r2, %r1;", "%r2", 0xfffffffa),
+                ("mov.u32 %r1, -1; setp.lt.s32 %p1, %r1, 0; selp.u32 %r2, 6, 7, %p1;", "%r2", 6),
+                ("mov.u32 %r1, -1; setp.lt.u32 %p1, %r1, 0; selp.u32 %r2, 6, 7, %p1;", "%r2", 7),
+                ("mov.pred %p1, 1; setp.eq.and.s32 %p2, 3, 4, %p1; or.pred %p3, %p2, %p1; selp.u32 %r2, 6, 7, %p3;", "%r2", 6),
+                ("mov.f32 %f1, 0f3F800000; add.f32 %r2, %f1, 0f40000000;", "%r2", from_float(3.0)),
+                ("mov.u32 %r2, 1; mov.pred %p1, 0; @%p1 bra $A; mov.u32 %r2, 2; $A: @!%p1 bra $B; mov.u32 %r2, 3; $B:", "%r2", 2)]:
+            self.assertEqual(self.registers(text)[register], expected, text)
+
+    def test_memory_is_that_which_was_placed(self):
+        memory = Memory()
+        at = memory.place(bytes(range(32)))
+        name = NAME.format(7, "CopyRow")
+        load = f"ld.param.u64 %rd1, [{name}_param_1]; mov.b64 %rd9, {name}_param_0; ld.param.u32 %r9, [%rd9+4]; "
+        arguments = [(5 << 32).to_bytes(8, "little"), at.to_bytes(8, "little")]
+        found = self.registers(load + "ld.global.v2.u64 {%rd2, %rd3}, [%rd1+16]; ld.global.u16 %rs1, [%rd1+2]; st.global.u8 [%rd1+1], 300;",
+                               arguments, memory)
+        self.assertEqual((found["%rd3"].to_bytes(8, "little"), found["%rs1"], found["%r9"]), (bytes(range(24, 32)), 0x302, 5))
+        self.assertEqual(memory.bytes[memory.at(at, 2)], bytes([0, 300 % 256]))
+        for access, says in [("ld.global.u64 %rd2, [%rd1+4];", "not aligned"), ("ld.global.v2.u64 {%rd2, %rd3}, [%rd1+8];", "not aligned"),
+                             ("ld.global.u32 %r2, [%rd1+32];", "not of any buffer"), ("st.global.u8 [%rd1+-512], 1;", "not of any buffer"),
+                             ("atom.global.add.u32 %r2, [%rd1], 1;", "atom.global.add.u32 is not executed here"),
+                             ("@%p1 st.global.u8 [%rd1], 1;", "under a predicate")]:
+            with self.assertRaisesRegex(BadInput, says):
+                self.registers(load + access, arguments, memory)
+
+    def test_sums_are_rounded_once_to_the_nearest_even(self):
+        one = 0x3f80
+        # 1 + 2^-8 lies between 1 and its neighbour: to the even one. A little more, and it is nearer to the other.
+        self.assertEqual(rounded(1 + 2**-8), one)
+        self.assertEqual(rounded(1 + 3 * 2**-8), one + 2)
+        self.assertEqual(rounded(-1 - 2**-8 - 2**-20), 0x8000 + one + 1)
+        small = from_float(2**-9) >> 16
+        self.assertEqual(added([[one], [small], [small], [small]]), [one + 1])  # each alone would be lost
+        self.assertEqual(to_float(added([[one], [0x8000 | one]])[0] << 16), 0)
 
 
 class Program(unittest.TestCase):
