@@ -3,12 +3,15 @@
 
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
 #include <string>
 
 #include <dpgather/plan/layout.hpp>
 
+#include "common/bad_input.hpp"
+
 namespace nccl_ffn {
+
+using examples::BadInput;
 
 enum class Mode : std::uint8_t { automatic, max_len, sum_len };
 enum class Type : std::uint8_t { bf16, float32 };
@@ -29,11 +32,6 @@ struct Options {
 
   /// Throws BadInput unless `processes` processes can serve it.
   [[nodiscard]] dpgather::DpLayout layout(int processes) const;
-};
-
-/// What cannot be run: one line for the user, exit code 2.
-struct BadInput : std::runtime_error {
-  using std::runtime_error::runtime_error;
 };
 
 /// Throws BadInput. None: help was asked for, and its text is in `help`.

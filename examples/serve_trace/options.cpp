@@ -5,10 +5,17 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "option_kinds.hpp"
+#include "common/option_kinds.hpp"
+#include "traffic_options.hpp"
 
 namespace serve_trace {
 namespace {
+
+using examples::add_choice;
+using examples::add_whole;
+using examples::check_writable;
+using examples::parse;
+using examples::whole;
 
 constexpr int max_threads_of_a_gpu = 64;  // ranks of ThreadComm<DeviceMemory>
 
@@ -73,28 +80,26 @@ std::optional<Options> parse_options(int argc, const char* const* argv, std::str
       "checks every output row.",
       "serve_trace"};
   app.get_formatter()->column_width(38);
-  const auto number = [&app](const std::string& option, auto& value, std::int64_t low,
-                             std::int64_t high, const std::string& about) {
-    app.add_option(option, value, about)->check(whole(low, high))->capture_default_str();
-  };
   add_traffic_options(app, options);
   add_choice(app, "--mode", options.mode, mode_names, "how rows travel");
   add_choice(app, "--rule", options.rule, rule_names, "what --mode auto chooses by");
   app.add_flag("!--no-peers", options.peers,
                "--mode auto does without stores into other ranks' memory");
-  number("--hosts", options.hosts, 1, max_world,
-         "ranks are on N hosts, equally many on each, and reach each other's memory on each only");
+  add_whole(
+      app, "--hosts", options.hosts, 1, max_world,
+      "ranks are on N hosts, equally many on each, and reach each other's memory on each only");
   app.add_option("--shapes", options.shapes,
                  "capture at the shapes of this file, which tune_sizes --json wrote; without it, "
                  "at SGLang's default sizes");
   app.add_flag("--retune", options.retune, "tune shapes anew when the traffic drifts from them");
-  number("--graphs", options.graphs, 0, 1024, "most graphs held, the latest used; 0: no limit");
-  number("--hidden", options.hidden, min_hidden, max_hidden,
-         "hidden size H; the largest keeps every sum exact in float");
+  add_whole(app, "--graphs", options.graphs, 0, 1024,
+            "most graphs held, the latest used; 0: no limit");
+  add_whole(app, "--hidden", options.hidden, min_hidden, max_hidden,
+            "hidden size H; the largest keeps every sum exact in float");
   app.add_option("--steps", options.steps, "serve only the first N steps")
       ->check(whole(1, std::int64_t{1} << 30));
-  number("--seed", options.seed, 0, std::int64_t{1} << 62,
-         "of weights, synthetic traffic and the schedule of simulated GPUs");
+  add_whole(app, "--seed", options.seed, 0, std::int64_t{1} << 62,
+            "of weights, synthetic traffic and the schedule of simulated GPUs");
   add_choice(app, "--comm", options.comm, comm_names,
              "ranks are threads, or the processes that mpirun started; sim: threads with GPUs "
              "that a simulation of CUDA and NCCL plays, sim_thread: the same without NCCL");

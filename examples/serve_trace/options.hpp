@@ -3,14 +3,17 @@
 
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
 #include <dpgather/plan/layout.hpp>
 #include <dpgather/plan/rule.hpp>
 
+#include "common/bad_input.hpp"
+
 namespace serve_trace {
+
+using examples::BadInput;
 
 enum class Serve : std::uint8_t { mixed, decode };
 enum class ModeChoice : std::uint8_t {
@@ -82,11 +85,6 @@ struct Options {
 [[nodiscard]] std::string_view name(RuleChoice rule);
 [[nodiscard]] std::string_view name(CommChoice comm);
 [[nodiscard]] std::string_view name(ScheduleChoice schedule);
-
-/// Input that cannot be served: one line for the user, exit code 2.
-struct BadInput : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 
 /// Throws BadInput. None: help was asked for, and its text is in `help`.
 [[nodiscard]] std::optional<Options> parse_options(int argc, const char* const* argv,

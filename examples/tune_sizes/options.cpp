@@ -5,17 +5,18 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "serve_trace/option_kinds.hpp"
+#include "common/option_kinds.hpp"
+#include "serve_trace/traffic_options.hpp"
 
 namespace tune_sizes {
 namespace {
 
-using serve_trace::add_choice;
-using serve_trace::check_writable;
+using examples::add_choice;
+using examples::add_whole;
+using examples::check_writable;
+using examples::parse;
+using examples::positive_real;
 using serve_trace::max_world;
-using serve_trace::parse;
-using serve_trace::positive_real;
-using serve_trace::whole;
 
 const std::vector<std::string> axes_names = {"one", "two"};  // in the order of the enumerators
 
@@ -46,20 +47,16 @@ std::optional<Options> parse_options(int argc, const char* const* argv, std::str
       "tune_sizes"};
   app.get_formatter()->column_width(38);
   constexpr std::int64_t most = std::int64_t{1} << 34, most_bytes = std::int64_t{1} << 40;
-  const auto number = [&app](const std::string& option, auto& value, std::int64_t low,
-                             std::int64_t high, const std::string& about) {
-    return app.add_option(option, value, about)->check(whole(low, high))->capture_default_str();
-  };
   auto traffic = serve_trace::add_traffic_options(app, options.traffic);
-  traffic.push_back(
-      number("--seed", options.traffic.seed, 0, std::int64_t{1} << 62, "of synthetic traffic"));
+  traffic.push_back(add_whole(app, "--seed", options.traffic.seed, 0, std::int64_t{1} << 62,
+                              "of synthetic traffic"));
   traffic.push_back(app.add_option("--train-share", options.train_share,
                                    "tune on this first part of the steps and judge on the rest; 1: "
                                    "tune and judge on all")
                         ->check(positive_real(1))
                         ->capture_default_str());
-  traffic.push_back(number("--attention-percent", options.attention_percent, 0, 1000,
-                           "what an attention row costs, in hundredths of an FFN row"));
+  traffic.push_back(add_whole(app, "--attention-percent", options.attention_percent, 0, 1000,
+                              "what an attention row costs, in hundredths of an FFN row"));
   const CLI::Option* const histogram = app.add_option(
       "--histogram", options.histogram,
       "read a saved histogram in place of traffic; ranks and largest size are its own");
@@ -67,22 +64,24 @@ std::optional<Options> parse_options(int argc, const char* const* argv, std::str
                  "write what the shapes are tuned from to this file");
   add_choice(app, "--axes", options.axes, axes_names,
              "one size, of a rank (MAX_LEN), or two, of a rank and of all (SUM_LEN)");
-  number("--shapes", options.shapes, 1, 1024, "most shapes, the largest included");
-  number("--spread", options.spread, 0, 99,
-         "expect steps of up to this many percent more or less than those seen, too");
-  number("--graph-rows", options.graph_rows, 0, most,
-         "FFN rows that a graph must save over all steps to be worth it");
-  number("--padding-percent", options.padding.percent, 0, 10000,
-         "most FFN rows in a hundred that exist, for any step, seen or not: 100 or more; 0: no "
-         "bound");
-  number("--skew-percent", options.padding.skew_percent, 0, 100000000,
-         "that bound only for steps whose longest rank has up to this share of the ranks' mean: "
-         "100 or more; 0: for any");
-  number("--byte-budget", options.byte_budget, 0, most_bytes, "of all graphs; 0: none");
-  number("--graph-bytes", options.bytes.per_graph, 0, most_bytes, "that a graph takes at any size");
-  number("--local-bytes", options.bytes.per_local, 0, most,
-         "... for each request of its local size");
-  number("--global-bytes", options.bytes.per_global, 0, most, "... for each of its global size");
+  add_whole(app, "--shapes", options.shapes, 1, 1024, "most shapes, the largest included");
+  add_whole(app, "--spread", options.spread, 0, 99,
+            "expect steps of up to this many percent more or less than those seen, too");
+  add_whole(app, "--graph-rows", options.graph_rows, 0, most,
+            "FFN rows that a graph must save over all steps to be worth it");
+  add_whole(app, "--padding-percent", options.padding.percent, 0, 10000,
+            "most FFN rows in a hundred that exist, for any step, seen or not: 100 or more; 0: no "
+            "bound");
+  add_whole(app, "--skew-percent", options.padding.skew_percent, 0, 100000000,
+            "that bound only for steps whose longest rank has up to this share of the ranks' mean: "
+            "100 or more; 0: for any");
+  add_whole(app, "--byte-budget", options.byte_budget, 0, most_bytes, "of all graphs; 0: none");
+  add_whole(app, "--graph-bytes", options.bytes.per_graph, 0, most_bytes,
+            "that a graph takes at any size");
+  add_whole(app, "--local-bytes", options.bytes.per_local, 0, most,
+            "... for each request of its local size");
+  add_whole(app, "--global-bytes", options.bytes.per_global, 0, most,
+            "... for each of its global size");
   app.add_option("--json", options.json, "write shapes and figures to this file");
   app.add_option("--plot", options.plot, "draw steps and shapes into this PNG, by gnuplot");
   if (!parse(app, argc, argv, help)) return std::nullopt;

@@ -7,11 +7,12 @@
 
 #include <dpgather/tune/size_tuner.hpp>
 
+#include "common/bad_input.hpp"
 #include "serve_trace/options.hpp"
 
 namespace tune_sizes {
 
-using serve_trace::BadInput;
+using examples::BadInput;
 
 enum class Axes : std::uint8_t { one, two };
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Compiles every kernel for each architecture and reads what came out: PTX and the report of ptxas.
 
-Rules: no warning; no spill, no stack frame, no local memory anywhere in kernels of the library; kernels that
-copy rows load and store 16 bytes at a time, those that only write store 16 bytes at a time; kernels that wait for
-other devices load in a loop with acquire, and store with release, both at system scope.
-With --table it prints registers and accesses of each kernel instead of judging.
+Rules: no warning; no spill, no stack frame, no local memory anywhere in kernels of the library; kernels that copy or add
+rows can move a piece of 16 bytes by one load and one store and nothing narrower, those that only write by one store;
+kernels that wait for other devices load in a loop with acquire, and store with release, both at system scope; what some
+of them do is right when their PTX is executed, instruction by instruction (executed.py).
+With --table it prints registers and accesses of each kernel instead of judging. How PTX is read is in tools/ptx.
 """
 
 import argparse
@@ -12,90 +13,73 @@ import concurrent.futures
 import os
 import pathlib
 import re
-import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "support"))
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools")]
 from compile import Compiler  # noqa: E402
+from executed import judge_executed  # noqa: E402
+from ptx.cost import PIECE, Body  # noqa: E402
+from ptx.kernels import ARCHITECTURES, BadInput, flags, kernels_of  # noqa: E402
 
-ARCHITECTURES = ["sm_80", "sm_90", "sm_100"]
 COPY = {"SelectOwnRow", "SelectFromBlock", "PlaceOwnRow", "CompactSlots", "CompactRow", "CopyAndFill", "Save",
-        "Restore", "CopyBlocks", "SumRanks", "CopyRow", "StoreToPeers", "PullAndAdd"}
-WRITE = {"ZeroPadRow"}
-# Loads and stores of 16 bytes, as PTX spells them.
-WIDE = r"(?:v4\.[a-z]?(?:32)|v2\.[a-z]?(?:64))"
-LOAD16 = re.compile(r"\bld\.global(?:\.\w+)*?\." + WIDE)
-STORE16 = re.compile(r"\bst\.global(?:\.\w+)*?\." + WIDE)
+        "Restore", "CopyBlocks", "SumRanks", "CopyRow", "StoreToPeers", "PullAndAdd", "StoreToLeader", "PullAll",
+        "AddOnHost", "PullOwn"}
+# May zero a row as well.
+WRITE = {"ZeroPadRow", "SelectOwnRow", "SelectFromBlock", "PlaceOwnRow", "CompactRow", "PullAndAdd", "PullAll", "PullOwn"}
 WAIT = {"EpochBarrier"}
 ACQUIRE = "ld.acquire.sys.global.u32"
 RELEASE = "st.release.sys.global.u32"
 LOCAL = re.compile(r"\b(?:ld|st)\.local\b")
 
 
-def demangled(names):
-    done = subprocess.run(["c++filt", *names], capture_output=True, text=True, check=True)
-    return dict(zip(names, done.stdout.splitlines()))
-
-
-def body_of(name):
-    """'CopyAndFill<float>' of 'void dpgather::detail::run_rows<dpgather::detail::ChunkBody<...>>(...)'."""
-    inside = re.search(r"run_(?:rows|wait)<(.*)>\(", name)
-    if not inside:
-        return None
-    words = [w for w in re.findall(r"\w+", inside.group(1)) if w not in ("dpgather", "detail", "ChunkBody")]
-    return words[0], " ".join(words[1:])
-
-
-def kernels_of(ptx):
-    """Mangled name -> text of the kernel."""
-    parts = re.split(r"^\.(?:visible|weak)? ?\.?entry ", ptx, flags=re.MULTILINE)[1:]
-    return {re.match(r"\w+", part).group(0): part for part in parts}
-
-
-def spins(text):
-    """Is there a load with acquire between a label and a branch back to it, at the end of which the clock is read?"""
-    for label in re.finditer(r"^(\$\w+):", text, flags=re.MULTILINE):
-        back = re.search(r"\bbra(?:\.uni)?\s+" + re.escape(label.group(1)) + ";", text[label.end():])
-        if back:
-            loop = text[label.end():label.end() + back.start()]
-            if ACQUIRE in loop and "%globaltimer" in loop:
-                return True
+def spins(body):
+    """Is there a loop that loads with acquire and reads the clock?"""
+    for loop in body.loops:
+        inside = [instruction for number in loop.blocks for instruction in body.blocks[number].instructions]
+        if any(i.opcode == ACQUIRE for i in inside) and any("%globaltimer" in i.operands for i in inside):
+            return True
     return False
+
+
+def judge_body(kernel, body):
+    """(what is wrong, accesses of 16 bytes or more: (loads, stores))."""
+    wrong = []
+    if kernel.kind in COPY and body.least(1, 1) is None:
+        wrong.append("no way to copy 16 bytes by one load and one store")
+    if kernel.kind in WRITE and body.least(0, 1) is None:
+        wrong.append("no way to write 16 bytes by one store")
+    if kernel.kind in WAIT and not spins(body):
+        wrong.append("no loop that loads with acquire at system scope and looks at the clock")
+    if kernel.kind in WAIT and not any(i.opcode == RELEASE for block in body.blocks for i in block.instructions):
+        wrong.append("no store with release at system scope")
+    count = body.count(range(len(body.blocks)))
+    wide = [sum(n for size, n in of.items() if size >= PIECE) for of in (count.loads, count.stores)]
+    return wrong, wide
 
 
 def judge(ptx, report):
     """(what is wrong, rows of the table)."""
     wrong, table = [], []
-    kernels = kernels_of(ptx)
-    names = demangled(list(kernels))
-    figures = dict(re.findall(r"Function properties for (\w+)\s+(.*?registers)", report, flags=re.DOTALL))
     seen = set()
-    for mangled, text in kernels.items():
-        body = body_of(names[mangled])
-        if body is None:
-            continue  # CUB's own
-        kind, types = body
-        seen.add(kind)
-        label = f"{kind}<{types}>"
-        properties = figures.get(mangled, "")
-        spills = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", properties)
-        if not spills:
-            wrong.append(f"{label}: ptxas says nothing of it")
-        elif any(int(n) for n in spills.groups()):
-            wrong.append(f"{label}: {spills.group(0)}")
-        if LOCAL.search(text):
-            wrong.append(f"{label}: uses local memory")
-        loads, stores = len(LOAD16.findall(text)), len(STORE16.findall(text))
-        if kind in COPY and not loads:
-            wrong.append(f"{label}: no 16-byte load")
-        if kind in COPY | WRITE and not stores:
-            wrong.append(f"{label}: no 16-byte store")
-        if kind in WAIT and not spins(text):
-            wrong.append(f"{label}: no loop that loads with acquire at system scope and looks at the clock")
-        if kind in WAIT and RELEASE not in text:
-            wrong.append(f"{label}: no store with release at system scope")
-        registers = re.search(r"(\d+) registers", properties)
-        table.append((label, registers.group(1) if registers else "?", loads, stores))
+    for kernel in kernels_of(ptx, report):
+        seen.add(kernel.kind)
+        found = []
+        if kernel.spills is None:
+            found.append("ptxas says nothing of it")
+        elif any(kernel.spills):
+            found.append("%d bytes stack frame, %d bytes spill stores, %d bytes spill loads" % kernel.spills)
+        if LOCAL.search(kernel.text):
+            found.append("uses local memory")
+        wide = ["?", "?"]
+        try:
+            more, wide = judge_body(kernel, Body(kernel.text))
+            found += more
+        except BadInput as error:
+            found.append(str(error))
+        wrong += [f"{kernel.label}: {what}" for what in found]
+        registers = "?" if kernel.registers is None else kernel.registers
+        table.append((kernel.label, registers, *wide))
     missing = (COPY | WRITE | WAIT) - seen
     if missing:
         wrong.append(f"not compiled: {', '.join(sorted(missing))}")
@@ -116,7 +100,7 @@ def main():
     def run(architecture):
         cubin = args.work / f"{architecture}.cubin"
         ptx = args.work / f"{architecture}.ptx"
-        found, rows = [], []
+        rows = []
 
         def verdict(code, output):
             if code:
@@ -124,19 +108,20 @@ def main():
             # The report of the same run that made the cubin; PTX is what it kept on the way.
             kept = next(iter(sorted((args.work / architecture).glob("*.ptx"))))
             kept.replace(ptx)
-            wrong, table = judge(ptx.read_text(encoding="utf-8"), output)
-            found.extend(wrong)
+            written = ptx.read_text(encoding="utf-8")
+            wrong, table = judge(written, output)
+            wrong += judge_executed(kernels_of(written))
             rows.extend(table)
             return "\n".join(wrong) if wrong else None
 
         (args.work / architecture).mkdir(parents=True, exist_ok=True)
         for old in (args.work / architecture).glob("*"):
             old.unlink()
-        flags = ["-std=c++20", f"-arch={architecture}", "-Werror", "all-warnings", "-Xcompiler",
-                 "-Wall,-Wextra,-Wno-parentheses", "-Xptxas", "-v", "-keep", "-keep-dir",
-                 str(args.work / architecture), "-cubin", "-o", str(cubin)]
-        judged_by = pathlib.Path(__file__).read_text(encoding="utf-8") + str(args.table)
-        wrong, cached = compiler.compile(architecture, ".cu", text, flags, verdict, judged_by)
+        command = ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Wno-parentheses",
+                   *flags(architecture, args.work / architecture, cubin)]
+        judges = [*sorted(pathlib.Path(__file__).parent.glob("*.py")), *sorted((ROOT / "tools" / "ptx").glob("*.py"))]
+        judged_by = "".join(path.read_text(encoding="utf-8") for path in judges) + str(args.table)
+        wrong, cached = compiler.compile(architecture, ".cu", text, command, verdict, judged_by)
         return architecture, wrong, cached, rows
 
     failed = False
@@ -144,7 +129,7 @@ def main():
         for architecture, wrong, cached, rows in pool.map(run, ARCHITECTURES):
             if args.table:
                 for label, registers, loads, stores in sorted(rows):
-                    print(f"{architecture:8} {label:40} {registers:>4} registers {loads:3} loads {stores:3} stores")
+                    print(f"{architecture:8} {label:40} {registers:>4} registers {loads:>3} loads {stores:>3} stores")
             if wrong is not None:
                 failed = True
                 print(f"FAILED: {architecture}\n{wrong}")

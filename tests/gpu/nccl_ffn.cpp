@@ -1,15 +1,18 @@
-// What examples/nccl_ffn computes with, on the host: its weights, its reference, its requests, its options.
+// What examples/nccl_ffn computes with, on the host: its weights, its reference, its requests, its options,
+// its choice of GPUs.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
 
+#include "gpu_choice.hpp"
 #include "numbers.hpp"
 #include "options.hpp"
 #include "reference.hpp"
@@ -57,6 +60,30 @@ std::vector<float> dense_row(const Options& options, int ranks, std::int32_t id,
 std::optional<Options> parse(std::vector<const char*> words, std::string& help) {
   words.insert(words.begin(), "nccl_ffn");
   return parse_options(static_cast<int>(words.size()), words.data(), help);
+}
+
+using Seen = std::vector<std::vector<Uuid>>;
+
+/// GPUs that are named by letters.
+Seen seen_as(const std::vector<std::string>& of_processes) {
+  Seen seen;
+  for (const std::string& letters : of_processes) {
+    seen.emplace_back();
+    for (const char letter : letters) seen.back().push_back(Uuid{letter});
+  }
+  return seen;
+}
+
+/// Most processes from `process` on that can have a GPU each beside those `taken`: all ways tried.
+int most_with_gpu(const Seen& seen, std::size_t process, std::set<Uuid>& taken) {
+  if (process == seen.size()) return 0;
+  int most = most_with_gpu(seen, process + 1, taken);
+  for (const Uuid& gpu : seen[process])
+    if (taken.insert(gpu).second) {
+      most = std::max(most, 1 + most_with_gpu(seen, process + 1, taken));
+      taken.erase(gpu);
+    }
+  return most;
 }
 
 }  // namespace
@@ -126,7 +153,7 @@ TEST_CASE("options that cannot be run are refused, and name value and limit") {
     }
   };
   refused({"--hidden", "7"}, "'7' is not a whole number from 8 to 32768");
-  refused({"--mode", "fast"}, "'fast' is unknown, must be one of auto|max_len|sum_len");
+  refused({"--mode", "fast"}, "'fast' is unknown, must be one of auto, max_len, sum_len");
   refused({"--type", "fp8"}, "'fp8' is unknown");
   refused({"--attn-tp", "3"}, "--attn-tp 3 does not divide the 4 processes");
   refused({"--inner", "100"}, "--inner 100 is no multiple of 32");
@@ -138,4 +165,49 @@ TEST_CASE("options that cannot be run are refused, and name value and limit") {
   CHECK(options->layout(4) == dpgather::DpLayout{.dp = 2, .attn_tp = 2});
   CHECK(options->type == Type::float32);
   CHECK(options->mode == Mode::sum_len);
+}
+
+TEST_CASE("each process takes a GPU of its own, however its launcher shows them") {
+  using Numbers = std::vector<int>;
+  CHECK(choose_gpus(seen_as({"ABCD", "ABCD", "ABCD", "ABCD"})) == Numbers{0, 1, 2, 3});
+  CHECK(choose_gpus(seen_as({"A", "B", "C"})) == Numbers{0, 0, 0});
+  CHECK(choose_gpus(seen_as({"AB", "AB", "CD", "CD"})) == Numbers{0, 1, 0, 1});
+  // In turn, and each in its own order: a number alone would give one GPU to two.
+  CHECK(choose_gpus(seen_as({"AB", "CD", "AB", "CD"})) == Numbers{0, 1, 1, 0});
+  CHECK(choose_gpus(seen_as({"AB", "BA"})) == Numbers{0, 0});
+  // The first must give up what it took.
+  CHECK(choose_gpus(seen_as({"AB", "A"})) == Numbers{1, 0});
+  CHECK(choose_gpus(seen_as({"AB", "AB", "AB"})) == Numbers{0, 1, -1});
+  CHECK(choose_gpus(seen_as({"", "A"})) == Numbers{-1, 0});
+  CHECK(choose_gpus({}).empty());
+}
+
+TEST_CASE("no choice of GPUs serves more processes") {
+  const unsigned seed = 5;
+  INFO("seed ", seed);
+  std::mt19937 random(seed);
+  int short_of = 0;
+  for (int round = 0; round < 500; ++round) {
+    std::vector<std::string> letters(1 + random() % 5);
+    for (std::string& of_process : letters) {
+      of_process = "ABCDE";
+      std::shuffle(of_process.begin(), of_process.end(), random);
+      of_process.resize(random() % 4);
+    }
+    const Seen seen = seen_as(letters);
+    const std::vector<int> taken = choose_gpus(seen);
+    std::set<Uuid> used, none;
+    int with_gpu = 0;
+    REQUIRE(taken.size() == seen.size());
+    for (std::size_t process = 0; process < taken.size(); ++process)
+      if (taken[process] >= 0) {
+        ++with_gpu;
+        REQUIRE(taken[process] < static_cast<int>(seen[process].size()));
+        CHECK(used.insert(seen[process][static_cast<std::size_t>(taken[process])]).second);
+      }
+    CHECK(with_gpu == most_with_gpu(seen, 0, none));
+    short_of += with_gpu < static_cast<int>(seen.size()) ? 1 : 0;
+  }
+  CHECK(short_of > 50);
+  CHECK(short_of < 450);
 }

@@ -43,8 +43,9 @@ struct HashRow {
     if (!valid.contains(row)) return;
     std::uint64_t sum = 0;
     for (std::int64_t j = lane; j < rows.width(); j += lanes) {
+      const T value = rows.row(row)[j];  // a whole one: memcpy from the row would load byte by byte
       std::uint64_t bits = 0;
-      memcpy(&bits, rows.row(row) + j, sizeof(T));
+      memcpy(&bits, &value, sizeof(T));
       const auto at = static_cast<std::uint64_t>(row * rows.width() + j);
       bits *= 0x9e3779b97f4a7c15u * (2 * at + 1);
       sum += bits ^ (bits >> 29);

@@ -1,4 +1,4 @@
-// Command-line options of the kinds that these examples take, and those that say which traffic.
+// Command-line options of the kinds that the examples take.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,9 @@
 
 #include <CLI/CLI.hpp>
 
-#include "options.hpp"
+#include "bad_input.hpp"
 
-namespace serve_trace {
-
-inline constexpr int max_world = 1024;    // ranks that serve
-inline constexpr int max_planned = 4096;  // ranks of a dry run
-inline constexpr std::int64_t max_batch = std::int64_t{1} << 20;
+namespace examples {
 
 [[nodiscard]] std::string joined(const std::vector<std::string>& names, std::string_view separator);
 
@@ -22,6 +18,13 @@ inline constexpr std::int64_t max_batch = std::int64_t{1} << 20;
 /// is meant here.
 [[nodiscard]] CLI::Validator whole(std::int64_t low, std::int64_t high);
 [[nodiscard]] CLI::Validator positive_real(double high);
+
+/// An option that takes a whole number from `low` to `high`.
+template <class Number>
+CLI::Option* add_whole(CLI::App& app, const std::string& option, Number& value, std::int64_t low,
+                       std::int64_t high, const std::string& about) {
+  return app.add_option(option, value, about)->check(whole(low, high))->capture_default_str();
+}
 
 /// An option that takes one of `names`, which are in the order of the enumerators.
 template <class Enum>
@@ -41,10 +44,6 @@ CLI::Option* add_choice(CLI::App& app, const std::string& option, Enum& value,
       ->default_str(names[static_cast<std::size_t>(value)]);
 }
 
-/// --trace or what synthetic traffic is made from, how it is served, and on how many ranks. Returns
-/// the options it added.
-std::vector<CLI::Option*> add_traffic_options(CLI::App& app, Options& options);
-
 /// False if help was asked for, which is then in `help`. Throws BadInput.
 [[nodiscard]] bool parse(CLI::App& app, int argc, const char* const* argv, std::string& help);
 
@@ -52,4 +51,4 @@ std::vector<CLI::Option*> add_traffic_options(CLI::App& app, Options& options);
 /// stays until then. Throws BadInput.
 void check_writable(std::string_view option, const std::string& path);
 
-}  // namespace serve_trace
+}  // namespace examples
