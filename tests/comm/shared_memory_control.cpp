@@ -111,6 +111,24 @@ TEST_CASE("a segment whose creator is gone is replaced; one whose creator lives 
   exchange(control, 3);
 }
 
+TEST_CASE("a segment of another size, or laid out by another version of the library, is refused") {
+  const std::string name = fresh_name();
+  const pid_t creator = child([&] { SharedMemoryControl control(name, 0, 2, 60s); });
+  CHECK_THROWS_WITH_AS((SharedMemoryControl(name, 1, 3, 60s)),
+                       doctest::Contains("was made for size 2, not 3"), InvalidArgument);
+  const int file = shm_open(name.c_str(), O_RDWR, 0600);
+  REQUIRE(file >= 0);
+  struct stat status = {};
+  REQUIRE(fstat(file, &status) == 0);
+  REQUIRE(ftruncate(file, status.st_size + 4096) == 0);
+  close(file);
+  CHECK_THROWS_WITH_AS((SharedMemoryControl(name, 1, 2, 60s)),
+                       doctest::Contains("another version of the library"), InvalidArgument);
+  kill(creator, SIGKILL);
+  exit_status(creator);
+  shm_unlink(name.c_str());
+}
+
 TEST_CASE("a rank that finds no segment, or whose peers do not come, says so at the deadline") {
   CHECK_THROWS_WITH_AS((SharedMemoryControl(fresh_name(), 1, 2, 30ms)),
                        doctest::Contains("rank 0 to create the segment"), TimeoutError);

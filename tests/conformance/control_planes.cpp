@@ -55,6 +55,37 @@ TEST_CASE_TEMPLATE("records of many rounds arrive whole and in order", Planes, C
   });
 }
 
+TEST_CASE_TEMPLATE("zeros in a record and at its end arrive, whatever was there before", Planes,
+                   CONFORMANCE_PLANES) {
+  // From some byte on all are zeros, another on each rank and in each round; from another on, too, but one.
+  const auto with_zeros = [](int rank, int round, std::size_t bytes) {
+    Bytes all = record(rank, round, bytes);
+    support::Random random(static_cast<std::uint64_t>(round * 31 + rank));
+    const auto most = static_cast<std::int64_t>(bytes);
+    const auto from = all.begin() + random.between(0, most);
+    std::fill(from, all.end(), std::byte{0});
+    if (round % 3 == 0) all[static_cast<std::size_t>(random.between(0, most - 1))] = std::byte{1};
+    return all;
+  };
+  with_plane<Planes>([&](auto& plane, Rank rank) {
+    for (const int size : {1, 7, 64, 65, 121, 560, 1024}) {
+      const auto bytes = static_cast<std::size_t>(size);
+      Bytes all(bytes * static_cast<std::size_t>(rank.size));
+      for (int round = 0; round < 40; ++round) {
+        std::fill(all.begin(), all.end(), std::byte{0xEE});
+        plane.post(with_zeros(rank.rank, round, bytes));
+        plane.wait(all);
+        Bytes want;
+        for (int r = 0; r < rank.size; ++r) {
+          const Bytes theirs = with_zeros(r, round, bytes);
+          want.insert(want.end(), theirs.begin(), theirs.end());
+        }
+        rank.findings.expect(all == want, concat("round ", round, " of ", bytes, " bytes"));
+      }
+    }
+  });
+}
+
 TEST_CASE_TEMPLATE("work between post and wait overlaps the exchange", Planes, CONFORMANCE_PLANES) {
   with_plane<Planes>([](auto& plane, Rank rank) {
     // Nobody waits before all have posted, so a post that blocked would hang at the barrier.

@@ -1,11 +1,11 @@
 // StepAgreement: one all-gather of records a step, before any rank branches.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,14 +38,15 @@ template <ControlPlane Control>
 class StepAgreement {
  public:
   StepAgreement(Control& control, const DpLayout& layout, AgreementConfig config = {})
-      : control_(control), layout_(layout), config_(config) {
+      : control_(control), layout_(layout) {
     layout.check();
     require(control.size() == layout.world(), where("StepAgreement"), "the control plane has ",
             control.size(), " ranks, the layout ", layout.world());
     const auto world = static_cast<std::size_t>(layout.world());
     records_.resize(world);
     ahead_.resize(world);
-    words_.reserve(sizeof(detail::StepRecord::message));
+    mine_.rank = control.rank();
+    set_policy(config.policy);
     for (auto& slot : slots_) detail::reserve(slot, layout);
   }
   StepAgreement(const StepAgreement&) = delete;
@@ -55,20 +56,19 @@ class StepAgreement {
   /// this rank's failure, so that every rank throws from `wait` and none hangs.
   void post(const Phase& phase, const UserBytes& user = {}) { post(std::span(&phase, 1), user); }
   void post(std::span<const Phase> phases, const UserBytes& user = {}) {
-    detail::StepRecord record = blank(next_);
-    record.user = user;
-    if (const auto problem = detail::problem_with(phases)) {
-      record.failed = 1;
-      record.set_message(*problem);
-    } else {
-      record.phases = static_cast<std::int32_t>(phases.size());
-      for (std::size_t i = 0; i < phases.size(); ++i) record.phase[i] = phases[i];
+    if (const auto problem = detail::problem_with(phases)) return post_failure(*problem);
+    mine_.step = next_;
+    mine_.user = user;
+    std::copy(phases.begin(), phases.end(), mine_.phase.begin());
+    if (mine_.phases != static_cast<std::int32_t>(phases.size())) {
+      mine_.phases = static_cast<std::int32_t>(phases.size());
+      mine_.blank_phases_from(phases.size());
     }
-    send(record);
+    send(mine_);
   }
   /// This rank cannot run the step: every rank throws PeerError with `reason` from `wait`.
   void post_failure(std::string_view reason) {
-    detail::StepRecord record = blank(next_);
+    detail::StepRecord record = blank();
     record.failed = 1;
     record.set_message(reason);
     send(record);
@@ -100,7 +100,7 @@ class StepAgreement {
       judged([&] { detail::check_alignment(ahead_, where("confirm")); });
       posted_ = received_ahead_ = true;
     }
-    detail::StepRecord record = blank(next_);
+    detail::StepRecord record = blank();
     detail::end_capture(record, end);
     history_->add({.step = next_ - 1, .key = end.key, .did = Did::confirm});
     control_.post(std::as_bytes(std::span(&record, 1)));
@@ -125,12 +125,12 @@ class StepAgreement {
   /// Index of the step that the next `post` (or the outstanding one) is for.
   [[nodiscard]] std::int64_t next_step() const { return next_; }
   [[nodiscard]] Control& control() const { return control_; }
-  void set_policy(std::uint64_t policy) { config_.policy = policy; }
+  void set_policy(std::uint64_t policy) { mine_.policy = policy ^ layout_.fingerprint(); }
   /// Whatever must have evolved alike on all ranks (GraphCache sets it); compared from the next `post` on.
   /// `words` say what it is where ranks differ.
   void set_state(std::uint64_t state, std::string_view words = {}) {
-    state_ = state;
-    words_ = words.substr(0, words_.capacity());  // allocates nothing
+    mine_.state = state;
+    mine_.set_message(words);
   }
 
   /// What this rank did last. Whoever shares it may add what all ranks do alike, on this thread.
@@ -143,29 +143,30 @@ class StepAgreement {
   [[nodiscard]] ErrorContext where(std::string_view operation) const {
     return {.rank = control_.rank(), .step = next_, .operation = operation};
   }
-  [[nodiscard]] detail::StepRecord blank(std::int64_t step) const {
+  /// This rank's record of a step in which it posts no phases.
+  [[nodiscard]] detail::StepRecord blank() const {
     detail::StepRecord record;
-    record.rank = control_.rank();
-    record.step = step;
-    record.policy = config_.policy ^ layout_.fingerprint();
-    record.state = state_;
-    record.set_message(words_);
+    record.rank = mine_.rank;
+    record.step = next_;
+    record.policy = mine_.policy;
+    record.state = mine_.state;
+    record.message = mine_.message;
     return record;
   }
   void send(const detail::StepRecord& record) {
     require(!posted_, where("post"), "post was called twice without a wait");
-    history_->add({.step = next_, .bytes = sizeof(record), .key = state_, .did = Did::post});
+    history_->add_post(next_, sizeof(record), mine_.state);
     control_.post(std::as_bytes(std::span(&record, 1)));
     posted_ = true;
   }
   /// `judge` finds the same on every rank, so every rank is here if it diverged.
   template <class Judge>
   void judged(const Judge& judge) {
-    std::optional<DivergenceError> found;
+    std::unique_ptr<DivergenceError> found;
     try {
       judge();
     } catch (const DivergenceError& error) {
-      found = error;
+      found = std::make_unique<DivergenceError>(error);
     }
     if (found) throw detail::with_histories(*found, control_, *history_, last_divergence_);
   }
@@ -183,9 +184,7 @@ class StepAgreement {
 
   Control& control_;
   DpLayout layout_;
-  AgreementConfig config_;
-  std::uint64_t state_ = 0;
-  std::string words_;
+  detail::StepRecord mine_;  // of a step with phases; what does not change from step to step stays
   std::string last_divergence_;
   std::shared_ptr<RankHistory> history_ = std::make_shared<RankHistory>();
   std::int64_t next_ = 0;

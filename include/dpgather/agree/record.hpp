@@ -1,6 +1,7 @@
 // What ranks tell each other once a step: one fixed-size record.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -48,10 +49,14 @@ struct StepRecord {
   std::uint64_t latest_bytes = 0;   // of the one before it, as it turned out
   std::array<char, 360> message{};  // why it failed, else the state in words
 
+  /// Phases that nobody reads become zeros, which a board does not carry.
+  void blank_phases_from(std::size_t first) {
+    std::memset(static_cast<void*>(phase.data() + first), 0, (max_phases - first) * sizeof(Phase));
+  }
   void set_message(std::string_view text) {
     const std::size_t n = text.copy(message.data(), message.size() - 1);
     if (n < text.size()) std::memcpy(message.data() + n - 3, "...", 3);
-    message[n] = '\0';
+    std::fill(message.begin() + static_cast<std::ptrdiff_t>(n), message.end(), '\0');
   }
 };
 static_assert(std::is_trivially_copyable_v<StepRecord>);

@@ -1,6 +1,7 @@
 // A board on which each rank of one host posts its record; lies in plain or shared memory.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include <dpgather/comm/control_plane.hpp>
+#include <dpgather/comm/record_bytes.hpp>
 #include <dpgather/comm/wait.hpp>
 #include <dpgather/core/error.hpp>
 
@@ -25,17 +27,37 @@ namespace dpgather::detail {
 /// Fixed layout, no pointers: processes map it at different addresses. Records are double-buffered,
 /// which is enough: a rank posts round n + 1 only after it has waited for round n, so nobody still
 /// reads round n - 1.
+///
+/// A rank polls each peer's slot, where the word that says "posted" lies beside the record: no line
+/// is written by two ranks unless some of them sleep. Zeros at the end of a record are not carried.
+/// tests/model/board.pml is a model of posting, waiting, sleeping and failing; keep it true.
 class Board {
  public:
   static constexpr std::size_t max_record = 1024;
   static constexpr int max_ranks = 4096;
 
+  struct alignas(128) Slot {
+    std::atomic<std::uint32_t> posted{0};  ///< round + 1 of the record that is here, whole
+    std::uint16_t bytes = 0, used = 0;  ///< of the record; of those that are not zeros at its end
+    std::byte record[max_record];
+
+    /// By its owner: its first two lines come back from the peers that read them, before it posts.
+    void touch() {
+      used = 0;
+      record[line] = {};
+    }
+    /// All but the first line, once `posted` was seen: not before, while it may be written.
+    void prefetch() const {
+      const auto* const first = reinterpret_cast<const std::byte*>(this);
+      __builtin_prefetch(first + line);
+      for (std::size_t at = 2 * line; at < offsetof(Slot, record) + used; at += line)
+        __builtin_prefetch(first + at);
+    }
+  };
   struct alignas(128) Seat {
-    std::atomic<std::uint32_t> posted{0};
     std::atomic<std::uint32_t> left{0};
     std::atomic<std::int32_t> process{0};
-    std::uint32_t bytes[2] = {0, 0};
-    std::byte record[2][max_record];
+    Slot slot[2];
   };
 
   [[nodiscard]] static std::size_t bytes(int size) {
@@ -61,8 +83,8 @@ class Board {
     } else {
       reason_[reason.copy(reason_, sizeof(reason_) - 1)] = '\0';
     }
-    failed_.store(1, std::memory_order_release);
-    wake_all(arrivals_);
+    failed_.store(1);
+    wake();
   }
   void check(const ErrorContext& where) const {
     if (failed_.load(std::memory_order_acquire) != 0)
@@ -70,60 +92,82 @@ class Board {
   }
   void leave(int rank) {
     seat(rank).left.store(1);
-    wake_all(arrivals_);
+    wake();
   }
 
   void post(int rank, std::uint32_t round, std::span<const std::byte> record) {
-    Seat& mine = seat(rank);
-    std::memcpy(mine.record[round % 2], record.data(), record.size());
-    mine.bytes[round % 2] = static_cast<std::uint32_t>(record.size());
-    mine.posted.store(round + 1, std::memory_order_release);
-    // Everyone's round n precedes anyone's round n + 1, so this counter completes round n at (n +
-    // 1) * size.
-    const std::uint32_t arrived = arrivals_.fetch_add(1) + 1;
-    if (arrived == complete(round)) wake_sleepers(arrivals_, sleepers_);
+    Slot& mine = slot(rank, round);
+    const std::size_t used = without_zeros(record);
+    // The first line last, at one go: a peer that polls it takes it away between two stores.
+    const std::size_t head = std::min(used, line - offsetof(Slot, record));
+    copy_words(mine.record + head, record.data() + head, used - head);
+    copy_words(mine.record, record.data(), head);
+    mine.bytes = static_cast<std::uint16_t>(record.size());
+    mine.used = static_cast<std::uint16_t>(used);
+    // Sequentially consistent, as is all that `wait` does asleep: whoever sleeps is seen here, or sees
+    // this. Of the ranks that post last at least one sees all records.
+    mine.posted.store(round + 1);
+    if (sleepers_.load() != 0 && Progress(*this, round).complete()) wake();
   }
 
-  void wait(int rank, std::uint32_t round, std::span<std::byte> all,
+  void wait(int rank, std::uint32_t round, std::span<std::byte> all, SpinBudget budget,
             std::chrono::milliseconds deadline, const ErrorContext& where) {
-    const auto done = [&](std::uint32_t arrived) {
-      return static_cast<std::int32_t>(arrived - complete(round)) >= 0;
-    };
-    const bool in_time = wait_word(
-        arrivals_, sleepers_, SpinBudget::for_ranks(size_),
-        std::chrono::steady_clock::now() + deadline,
-        [&](std::uint32_t arrived) {
-          return done(arrived) || failed_.load(std::memory_order_acquire) != 0;
-        },
-        [&] { find_missing(round); });
+    Progress progress(*this, round);
+    const bool in_time = wait_until(
+        wakes_, sleepers_, budget, deadline,
+        [&] { return progress.complete() || failed_.load() != 0; }, [&] { find_missing(round); });
     if (!in_time) {
       const std::string reason =
           concat("no record within ", deadline.count(), " ms from ranks ", missing(round));
       fail(reason);
       throw TimeoutError(where, reason);
     }
-    if (!done(arrivals_.load())) check(where);
+    if (!progress.complete()) check(where);
     const std::size_t each = all.size() / static_cast<std::size_t>(size_);
     for (int peer = 0; peer < size_; ++peer) {
-      const Seat& theirs = seat(peer);
-      require<DivergenceError>(theirs.bytes[round % 2] == each, where, "rank ", peer,
-                               " posted a record of ", theirs.bytes[round % 2], " bytes, rank ",
-                               rank, " one of ", each);
-      std::memcpy(all.data() + static_cast<std::size_t>(peer) * each, theirs.record[round % 2],
-                  each);
+      const Slot& theirs = slot(peer, round);
+      require<DivergenceError>(theirs.bytes == each, where, "rank ", peer, " posted a record of ",
+                               theirs.bytes, " bytes, rank ", rank, " one of ", each);
+      std::byte* const to = all.data() + static_cast<std::size_t>(peer) * each;
+      copy_words(to, theirs.record, theirs.used);
+      clear_lines(to + theirs.used, each - theirs.used);
     }
+    // All have posted this round, so nobody reads this rank's record of the one before.
+    slot(rank, round + 1).touch();
   }
 
  private:
   explicit Board(int size) : size_(size) {}
-  [[nodiscard]] std::uint32_t complete(std::uint32_t round) const {
-    return (round + 1) * static_cast<std::uint32_t>(size_);
+  [[nodiscard]] Slot& slot(int rank, std::uint32_t round) { return seat(rank).slot[round % 2]; }
+  /// Exact, as a slot is not posted into again before all ranks have ended `round`.
+  [[nodiscard]] bool has_posted(int rank, std::uint32_t round) {
+    return slot(rank, round).posted.load() == round + 1;
+  }
+  /// How many ranks have posted `round`, from rank 0 on; each is looked at until it has, then no more.
+  class Progress {
+   public:
+    Progress(Board& board, std::uint32_t round) : board_(board), round_(round) {}
+    [[nodiscard]] bool complete() {
+      for (; next_ < board_.size_ && board_.has_posted(next_, round_); ++next_)
+        board_.slot(next_, round_).prefetch();
+      return next_ == board_.size_;
+    }
+
+   private:
+    Board& board_;
+    std::uint32_t round_;
+    int next_ = 0;
+  };
+
+  void wake() {
+    wakes_.fetch_add(1);
+    wake_all(wakes_);
   }
   /// A rank that has not posted `round` and never will: it left, or its process is gone.
   void find_missing(std::uint32_t round) {
     for (int peer = 0; peer < size_; ++peer) {
+      if (has_posted(peer, round)) continue;
       Seat& theirs = seat(peer);
-      if (theirs.posted.load() == round + 1) continue;
       const auto process = theirs.process.load();
       if (theirs.left.load() != 0)
         fail(concat("rank ", peer, " left"));
@@ -134,11 +178,11 @@ class Board {
   [[nodiscard]] std::string missing(std::uint32_t round) {
     std::string ranks;
     for (int peer = 0; peer < size_; ++peer)
-      if (seat(peer).posted.load() != round + 1) ranks += concat(ranks.empty() ? "" : ", ", peer);
+      if (!has_posted(peer, round)) ranks += concat(ranks.empty() ? "" : ", ", peer);
     return ranks;
   }
 
-  alignas(128) std::atomic<std::uint32_t> arrivals_{0};
+  alignas(128) std::atomic<std::uint32_t> wakes_{0};  // what sleepers sleep on
   alignas(128) std::atomic<std::uint32_t> sleepers_{0};
   alignas(128) std::atomic<std::uint32_t> failing_{0};
   std::atomic<std::uint32_t> failed_{0};
@@ -150,7 +194,11 @@ class Board {
 class BoardSeat {
  public:
   BoardSeat(Board& board, int rank, std::chrono::milliseconds deadline, std::string_view operation)
-      : board_(board), rank_(rank), deadline_(deadline), operation_(operation) {}
+      : board_(board),
+        rank_(rank),
+        deadline_(deadline),
+        budget_(SpinBudget::for_ranks(board.size())),
+        operation_(operation) {}
 
   void post(std::span<const std::byte> mine) {
     require(!mine.empty() && mine.size() <= Board::max_record, where(), "record has ", mine.size(),
@@ -166,7 +214,7 @@ class BoardSeat {
     require(all.size() == bytes_ * static_cast<std::size_t>(board_.size()), where(), "room for ",
             all.size(), " bytes given, ", board_.size(), " records of ", bytes_, " bytes arrive");
     posted_ = false;
-    board_.wait(rank_, round_++, all, deadline_, where());
+    board_.wait(rank_, round_++, all, budget_, deadline_, where());
   }
   void abort(std::string_view reason) { board_.fail(concat("rank ", rank_, " aborted: ", reason)); }
   void check() const { board_.check(where()); }
@@ -183,6 +231,7 @@ class BoardSeat {
   Board& board_;
   int rank_;
   std::chrono::milliseconds deadline_;
+  SpinBudget budget_;
   std::string_view operation_;
   std::uint32_t round_ = 0;
   std::size_t bytes_ = 0;

@@ -168,8 +168,9 @@ class SharedMemoryControl {
     if (usable && same_size) return true;
     const std::int32_t theirs = usable ? header().size : 0;
     unmap();
-    require(!usable, where(), "segment \"", name_, "\" was made for size ", theirs, ", not ",
-            size_);
+    require(!usable, where(), "segment \"", name_, "\" was made ",
+            theirs == size_ ? "by another version of the library"
+                            : concat("for size ", theirs, ", not ", size_));
     return false;
   }
 

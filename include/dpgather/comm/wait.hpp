@@ -52,18 +52,21 @@ struct SpinBudget {
   }
 };
 
-/// Waits until `done(value of word)`; returns false past `deadline`. `poll()` runs now and then
-/// while asleep and may throw. `sleepers` lets the waker skip the system call when nobody sleeps.
+/// Waits until `done()`; returns false when `limit` has passed since it stopped spinning. Whoever makes
+/// it true, and then finds `sleepers` not 0, changes `word` and calls `wake_all(word)`; all of that,
+/// and the loads of `done`, sequentially consistent. `poll()` runs now and then while asleep and may
+/// throw.
 template <class Done, class Poll>
-bool wait_word(const std::atomic<std::uint32_t>& word, std::atomic<std::uint32_t>& sleepers,
-               SpinBudget budget, std::chrono::steady_clock::time_point deadline, const Done& done,
-               const Poll& poll) {
+bool wait_until(const std::atomic<std::uint32_t>& word, std::atomic<std::uint32_t>& sleepers,
+                SpinBudget budget, std::chrono::milliseconds limit, const Done& done,
+                const Poll& poll) {
   for (int i = 0; i < budget.spins; ++i) {
-    if (done(word.load(std::memory_order_acquire))) return true;
+    if (done()) return true;
     cpu_relax();
   }
+  const auto deadline = std::chrono::steady_clock::now() + limit;
   for (int i = 0; i < budget.yields; ++i) {
-    if (done(word.load(std::memory_order_acquire))) return true;
+    if (done()) return true;
     sched_yield();
   }
   struct Sleeping {
@@ -73,11 +76,21 @@ bool wait_word(const std::atomic<std::uint32_t>& word, std::atomic<std::uint32_t
   } const sleeping{sleepers};
   for (;;) {
     const std::uint32_t seen = word.load();
-    if (done(seen)) return true;
+    if (done()) return true;
     poll();
     if (std::chrono::steady_clock::now() >= deadline) return false;
     sleep_on(word, seen, std::chrono::milliseconds(20));
   }
+}
+
+/// Waits until `done(value of word)`. `sleepers` lets the waker skip the system call when nobody
+/// sleeps.
+template <class Done, class Poll>
+bool wait_word(const std::atomic<std::uint32_t>& word, std::atomic<std::uint32_t>& sleepers,
+               SpinBudget budget, std::chrono::milliseconds limit, const Done& done,
+               const Poll& poll) {
+  return wait_until(
+      word, sleepers, budget, limit, [&] { return done(word.load()); }, poll);
 }
 
 /// After a store to `word`: pairs with `wait_word`. Both sides are sequentially consistent on

@@ -68,6 +68,16 @@ class RankHistory {
   static constexpr std::size_t capacity = 64;
 
   void add(const HistoryEntry& entry) { ring_[count_++ % capacity] = entry; }
+  /// A post, which is in every step: written in place, faster than a copy of an entry just made.
+  void add_post(std::int64_t step, std::uint64_t bytes, std::uint64_t key) {
+    HistoryEntry& entry = ring_[count_++ % capacity];
+    entry.step = step;
+    entry.bytes = bytes;
+    entry.key = key;
+    entry.local_len = entry.global_len = 0;
+    entry.did = Did::post;
+    entry.note = {};
+  }
   [[nodiscard]] std::uint64_t count() const { return count_; }
   /// Number of the oldest that is kept.
   [[nodiscard]] std::uint64_t first() const { return count_ < capacity ? 0 : count_ - capacity; }

@@ -91,9 +91,8 @@ class ThreadHub {
       next = arrive(word);
     } while (!word_.compare_exchange_weak(word, next));
     if (phase(next) != phase(word)) return detail::wake_sleepers(word_, sleepers_);
-    const auto limit = std::chrono::steady_clock::now() + deadline_;
     const bool done = detail::wait_word(
-        word_, sleepers_, budget_, limit,
+        word_, sleepers_, budget_, deadline_,
         [&](std::uint32_t now) { return phase(now) != phase(word) || failed(now); },
         [&] { find_leavers(mine, where); });
     if (!done) time_out(mine, phase(word), where);
@@ -109,7 +108,7 @@ class ThreadHub {
     }
     if (phase(arrive(word)) != phase(word)) return detail::wake_sleepers(word_, sleepers_);
     while (!detail::wait_word(
-        word_, sleepers_, budget_, std::chrono::steady_clock::now() + deadline_,
+        word_, sleepers_, budget_, deadline_,
         [&](std::uint32_t now) { return phase(now) != phase(word); }, [] {})) {
     }
   }
