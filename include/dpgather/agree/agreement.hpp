@@ -1,7 +1,6 @@
 // StepAgreement: one all-gather of records a step, before any rank branches.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -59,7 +58,7 @@ class StepAgreement {
     if (const auto problem = detail::problem_with(phases)) return post_failure(*problem);
     mine_.step = next_;
     mine_.user = user;
-    std::copy(phases.begin(), phases.end(), mine_.phase.begin());
+    for (std::size_t i = 0; i < phases.size(); ++i) mine_.phase[i] = phases[i];
     if (mine_.phases != static_cast<std::int32_t>(phases.size())) {
       mine_.phases = static_cast<std::int32_t>(phases.size());
       mine_.blank_phases_from(phases.size());

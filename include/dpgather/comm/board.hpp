@@ -44,13 +44,13 @@ class Board {
     /// By its owner: its first two lines come back from the peers that read them, before it posts.
     void touch() {
       used = 0;
-      record[line] = {};
+      record[cache_line] = {};
     }
     /// All but the first line, once `posted` was seen: not before, while it may be written.
     void prefetch() const {
       const auto* const first = reinterpret_cast<const std::byte*>(this);
-      __builtin_prefetch(first + line);
-      for (std::size_t at = 2 * line; at < offsetof(Slot, record) + used; at += line)
+      __builtin_prefetch(first + cache_line);
+      for (std::size_t at = 2 * cache_line; at < offsetof(Slot, record) + used; at += cache_line)
         __builtin_prefetch(first + at);
     }
   };
@@ -99,7 +99,7 @@ class Board {
     Slot& mine = slot(rank, round);
     const std::size_t used = without_zeros(record);
     // The first line last, at one go: a peer that polls it takes it away between two stores.
-    const std::size_t head = std::min(used, line - offsetof(Slot, record));
+    const std::size_t head = std::min(used, cache_line - offsetof(Slot, record));
     copy_words(mine.record + head, record.data() + head, used - head);
     copy_words(mine.record, record.data(), head);
     mine.bytes = static_cast<std::uint16_t>(record.size());

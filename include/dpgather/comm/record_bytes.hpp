@@ -10,7 +10,7 @@
 namespace dpgather::detail {
 
 /// Bytes of a cache line; zeros at the end of a record are left out by so many.
-inline constexpr std::size_t line = 64;
+inline constexpr std::size_t cache_line = 64;
 
 [[nodiscard]] inline std::uint64_t word_at(const std::byte* from) {
   std::uint64_t value = 0;
@@ -21,8 +21,8 @@ inline constexpr std::size_t line = 64;
 /// Bytes of `record` without the blocks of zeros at its end, counted from the end.
 [[nodiscard]] inline std::size_t without_zeros(std::span<const std::byte> record) {
   std::size_t n = record.size();
-  for (; n >= line; n -= line) {
-    const std::byte* const at = record.data() + n - line;
+  for (; n >= cache_line; n -= cache_line) {
+    const std::byte* const at = record.data() + n - cache_line;
     if ((word_at(at) | word_at(at + 8) | word_at(at + 16) | word_at(at + 24) | word_at(at + 32) |
          word_at(at + 40) | word_at(at + 48) | word_at(at + 56)) != 0)
       break;
@@ -37,9 +37,9 @@ inline void copy_words(std::byte* to, const std::byte* from, std::size_t bytes) 
   if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
-/// `bytes` is a multiple of `line`.
+/// `bytes` is a multiple of `cache_line`.
 inline void clear_lines(std::byte* to, std::size_t bytes) {
-  for (std::size_t at = 0; at < bytes; at += line) std::memset(to + at, 0, line);
+  for (std::size_t at = 0; at < bytes; at += cache_line) std::memset(to + at, 0, cache_line);
 }
 
 }  // namespace dpgather::detail
