@@ -105,7 +105,7 @@ std::ofstream opened(const std::string& path) {
 }
 
 bool pins(const Result& result, const Options& options) {
-  return options.pin && result.ranks <= static_cast<int>(std::thread::hardware_concurrency());
+  return options.pin && bench::can_pin(result.ranks);
 }
 
 void on_this_host(const Options& options) {

@@ -21,6 +21,7 @@
 #include <dpgather/comm/shared_memory_control.hpp>
 #include <dpgather/comm/thread.hpp>
 
+#include "common/pin.hpp"
 #include "measure.hpp"
 
 namespace agree_latency {
@@ -32,14 +33,6 @@ enum class Plane { thread, shared_memory, shared_memory_threads, mpi };
   if (plane == Plane::mpi) return {"MPI_Barrier"};
   if (plane == Plane::shared_memory) return {"counter"};
   return {"counter", "ThreadHub", "std::barrier"};
-}
-
-/// Keeps the calling thread to one core; where the process may not use that core, nothing happens.
-inline void pin(int core) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(static_cast<std::size_t>(core), &set);
-  static_cast<void>(sched_setaffinity(0, sizeof set, &set));
 }
 
 /// A name that no other segment of this host has.
@@ -58,7 +51,7 @@ inline void run_threads(Plane plane, int ranks, bool pinned, const Plan& plan,
   const std::string name = segment_name();
   dpgather::run_ranks(ranks, [&](int rank) {
     try {
-      if (pinned) pin(rank);
+      const bench::Pinned here(rank, pinned);
       CounterBarrier own(*counter, ranks);
       const Barriers barriers{{"counter", [&] { own(); }},
                               {"ThreadHub", [&] { hub.enter(rank, {.operation = "barrier"}); }},
@@ -101,7 +94,7 @@ inline void run_processes(int ranks, bool pinned, const Plan& plan, const Sample
   const std::string name = segment_name();
   const auto run = [&](int rank) {
     try {
-      if (pinned) pin(rank);
+      const bench::Pinned here(rank, pinned);
       CounterBarrier own(page.counter(), ranks);
       dpgather::SharedMemoryControl control(name, rank, ranks);
       measure(control, {{"counter", [&] { own(); }}}, plan, samples);
@@ -113,9 +106,6 @@ inline void run_processes(int ranks, bool pinned, const Plan& plan, const Sample
   std::vector<pid_t> children;
   std::exception_ptr failure;
   std::fflush(nullptr);
-  cpu_set_t before;
-  CPU_ZERO(&before);
-  if (pinned) sched_getaffinity(0, sizeof before, &before);
   for (int rank = 1; rank < ranks && !failure; ++rank) {
     const pid_t process = fork();
     if (process < 0) {
@@ -141,7 +131,6 @@ inline void run_processes(int ranks, bool pinned, const Plan& plan, const Sample
     } catch (...) {
       failure = std::current_exception();
     }
-  if (pinned) sched_setaffinity(0, sizeof before, &before);
   for (const pid_t process : children) {
     int status = 0;
     waitpid(process, &status, 0);

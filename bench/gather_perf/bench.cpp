@@ -45,8 +45,8 @@ PeerPtr peer_of(Comm comm, int ranks, std::string& why) {
 }  // namespace
 
 Bench::Bench(const Options& options, const Processes& processes)
-    : options_(options), processes_(processes), threads_(processes, options.ranks) {
-  if (processes.of_mpirun()) group_.emplace(processes);
+    : options_(options), processes_(processes), threads_(processes, options.ranks, options.pins()) {
+  if (processes.of_mpirun()) group_.emplace(processes, options.pins());
   for (const Comm comm : options.comms) add(comm);
 }
 
@@ -109,10 +109,10 @@ double Bench::time(Entry& entry, std::int64_t iterations) {
     for (std::int64_t i = 0; i < times; ++i) subject.run();
     subject.finish();
   };
-  entry.world->sum([&](int rank) { return repeat(rank, options_.warmups), 0.0; });
+  const double seconds = entry.world->time([&](int rank) { repeat(rank, options_.warmups); },
+                                           [&](int rank) { repeat(rank, iterations); });
   // As all processes have it: they take what follows from it alike.
-  return processes_.share(entry.world->time([&](int rank) { repeat(rank, iterations); })) /
-         static_cast<double>(iterations);
+  return processes_.share(seconds) / static_cast<double>(iterations);
 }
 
 Result Bench::result_of(Entry& entry, const Case& of) {

@@ -115,7 +115,10 @@ class GlooPeer final : public Peer {
  public:
   explicit GlooPeer(int ranks)
       : store_(std::make_shared<gloo::rendezvous::HashStore>()),
-        contexts_(static_cast<std::size_t>(ranks)) {}
+        contexts_(static_cast<std::size_t>(ranks)) {
+    // Not in the ranks' threads: a device's own thread would be kept to the core of its rank.
+    for (int rank = 0; rank < ranks; ++rank) devices_.push_back(make_device());
+  }
 
   SubjectPtr make(const Case& of, Mode, int rank) override {
     const bool scatters = of.what == What::reduce_scatter || of.what == What::reduce_scatter_v;
@@ -124,8 +127,7 @@ class GlooPeer final : public Peer {
     if (!context) {
       const auto size = static_cast<int>(contexts_.size());
       auto made = std::make_shared<gloo::rendezvous::Context>(rank, size);
-      auto on = device();
-      made->connectFullMesh(*store_, on);
+      made->connectFullMesh(*store_, devices_[static_cast<std::size_t>(rank)]);
       context = made;
     }
     return with_type(of.dtype, [&](auto zero) -> SubjectPtr {
@@ -135,11 +137,12 @@ class GlooPeer final : public Peer {
 
  private:
   /// One for each rank, as each process would have one.
-  static std::shared_ptr<gloo::transport::Device> device() {
+  static std::shared_ptr<gloo::transport::Device> make_device() {
     return gloo::transport::tcp::CreateDevice(gloo::transport::tcp::attr("127.0.0.1"));
   }
 
   std::shared_ptr<gloo::rendezvous::HashStore> store_;
+  std::vector<std::shared_ptr<gloo::transport::Device>> devices_;
   std::vector<Context> contexts_;
 };
 

@@ -67,10 +67,10 @@ class Cases {
 std::string settings_of(const Options& options, const Processes& processes) {
   const char* yields = std::getenv("OMPI_MCA_mpi_yield_when_idle");
   return fmt::format(
-      "{} ranks on {} cores; threads{}; {} calls after {} in each of {} rounds, medians; rows of "
+      "{} ranks on {} cores{}; threads{}; {} calls after {} in each of {} rounds, medians; rows of "
       "{} "
       "elements{}",
-      options.ranks, std::thread::hardware_concurrency(),
+      options.ranks, std::thread::hardware_concurrency(), options.pins() ? ", pinned" : "",
       processes.of_mpirun() ? fmt::format(", and processes, mpi_yield_when_idle {}",
                                           yields == nullptr ? "not set" : yields)
                             : "",

@@ -8,6 +8,7 @@
 
 #include "case.hpp"
 #include "common/bad_input.hpp"
+#include "common/pin.hpp"
 
 namespace gather_perf {
 
@@ -27,6 +28,7 @@ struct Options {
   std::int64_t warmups = 2;      ///< -w, before each round
   std::int64_t rounds = 7;       ///< -N: all subjects run in turn, so many times
   bool check = true;             ///< -c
+  bool pin = true;               ///< ranks to cores, where each has one
   bool in_place = true;          ///< both ways; else out of place only
   dpgather::DType dtype = dpgather::DType::bfloat16;
   int ranks = 2;  ///< -t, threads; under mpirun as many as there are processes
@@ -36,6 +38,8 @@ struct Options {
   std::string trace_counts = {};  ///< CSV of `serve_trace --dry-run --counts`
   std::uint64_t seed = 1;         ///< of the steps drawn from it
   std::string json = {};          ///< file; empty: none
+
+  [[nodiscard]] bool pins() const { return pin && bench::can_pin(ranks); }
 };
 
 using bench::BadInput;

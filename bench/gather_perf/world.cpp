@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <exception>
 
+#include "common/pin.hpp"
+
 #ifdef GATHER_PERF_MPI
 #include <dpgather/comm/mpi/api.hpp>
 #endif
@@ -40,7 +42,7 @@ double Processes::share(double value) const {
   MPI_Ibcast(&value, 1, MPI_DOUBLE, 0, MPI_COMM_WORLD, &request);
   for (int done = 0; done == 0;) {
     MPI_Test(&request, &done, MPI_STATUS_IGNORE);
-    if (done == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    if (done == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return value;
 }
@@ -79,9 +81,10 @@ void Processes::give_up(int rank, const char* reason) const {
 
 #endif
 
-double World::time(const std::function<void(int)>& f) {
+double World::time(const std::function<void(int)>& before, const std::function<void(int)>& f) {
   const double all = sum([&](int rank) {
     meet();
+    before(rank);
     const auto start = std::chrono::steady_clock::now();
     f(rank);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -91,6 +94,7 @@ double World::time(const std::function<void(int)>& f) {
 
 double ProcessWorld::sum(const std::function<double(int)>& f) {
   double own = 0;
+  const bench::Pinned here(processes_.rank(), pins_);
   try {
     own = f(processes_.rank());
   } catch (const std::exception& error) {
@@ -99,8 +103,8 @@ double ProcessWorld::sum(const std::function<double(int)>& f) {
   return processes_.add(own);
 }
 
-ThreadWorld::ThreadWorld(const Processes& processes, int ranks)
-    : World(processes), ranks_(ranks), met_(ranks) {
+ThreadWorld::ThreadWorld(const Processes& processes, int ranks, bool pins)
+    : World(processes, pins), ranks_(ranks), met_(ranks) {
   if (processes.rank() != 0) return;
   for (int rank = 0; rank < ranks; ++rank) threads_.emplace_back([this, rank] { serve(rank); });
 }
@@ -130,6 +134,7 @@ double ThreadWorld::sum(const std::function<double(int)>& f) {
 }
 
 void ThreadWorld::serve(int rank) {
+  const bench::Pinned here(rank, pins_);
   for (std::uint64_t done = 0;;) {
     const std::function<double(int)>* task = nullptr;
     {

@@ -40,7 +40,7 @@ class Processes {
 
 class World {
  public:
-  explicit World(const Processes& processes) : processes_(processes) {}
+  World(const Processes& processes, bool pins) : processes_(processes), pins_(pins) {}
   World(const World&) = delete;
   World& operator=(const World&) = delete;
   virtual ~World() = default;
@@ -48,12 +48,14 @@ class World {
   [[nodiscard]] virtual int ranks() const = 0;
   /// Collective over all processes: the sum of `f(rank)` over this world's ranks.
   virtual double sum(const std::function<double(int rank)>& f) = 0;
-  /// Seconds that `f(rank)` takes, the mean of the ranks, which begin together.
-  double time(const std::function<void(int rank)>& f);
+  /// Seconds that `f(rank)` takes after `before(rank)`, the mean of the ranks. They begin that together
+  /// as well as threads wake up; if it ends in a collective they begin `f` closer than that.
+  double time(const std::function<void(int rank)>& before, const std::function<void(int rank)>& f);
 
  protected:
   virtual void meet() = 0;
   const Processes& processes_;
+  const bool pins_;  ///< each rank to a core
 };
 
 class ProcessWorld final : public World {
@@ -69,7 +71,7 @@ class ProcessWorld final : public World {
 /// Its threads are in the first process and live as long as it does.
 class ThreadWorld final : public World {
  public:
-  ThreadWorld(const Processes& processes, int ranks);
+  ThreadWorld(const Processes& processes, int ranks, bool pins);
   ~ThreadWorld() override;
   [[nodiscard]] int ranks() const override { return ranks_; }
   double sum(const std::function<double(int rank)>& f) override;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -31,13 +30,15 @@ template <class Comm, class Control, class Barrier>
 Report compare(Comm& comm, Control& control, const Options& options, const Sequence& steps,
                const Barrier& barrier) {
   using namespace dpgather;
+  const bench::Pinned here(comm.rank(), options.pins());
   const GatherConfig config{.layout = {.dp = comm.size()},
                             .hidden = options.hidden,
                             .max_local_rows = std::max<std::int64_t>(most_rows(steps), 64)};
   const Measurement measured = measure_transports<bf16>(comm, control, config);
   std::vector<Contender> all;
   const auto add = [&](std::string name, auto mode) {
-    all.push_back(whole_step(std::move(name), comm, control, config, std::move(mode)));
+    all.push_back(whole_step(std::move(name), comm, control, config, std::move(mode), barrier,
+                             options.rewrite));
   };
   add("max_len", MaxLen{});
   add("sum_len_all_reduce", SumLen<AllReduce>{});
@@ -47,19 +48,16 @@ Report compare(Comm& comm, Control& control, const Options& options, const Seque
   add("Auto<MeasuredRule>", Auto<MeasuredRule>{MeasuredRule(measured.table)});
   const auto rule = all.size() - 1;
   all.push_back(copies(static_cast<std::size_t>(comm.rank()), config.max_local_rows * comm.size(),
-                       options.hidden));
-  all.push_back({.name = "two barriers", .run = [&](const Rows&) { barrier(), barrier(); }});
+                       options.hidden, barrier, options.rewrite));
+  all.push_back(barrier_alone(barrier));
 
-  using Clock = std::chrono::steady_clock;
   for (std::int64_t pass = -1; pass < options.passes; ++pass) {  // the first is to warm up
     for (auto& one : all) one.seconds = 0;
     for (std::size_t i = 0; i < steps.size(); ++i)
       for (std::size_t k = 0; k < all.size(); ++k) {  // a drift of the machine meets all alike
         auto& one = all[(k + i) % all.size()];
         barrier();
-        const auto begun = Clock::now();
-        one.run(steps[i]);
-        one.seconds += std::chrono::duration<double>(Clock::now() - begun).count();
+        one.seconds += one.run(steps[i]);
       }
     for (auto& one : all) {
       const double seconds = slowest(comm, one.seconds);
@@ -70,6 +68,7 @@ Report compare(Comm& comm, Control& control, const Options& options, const Seque
                 .hidden = options.hidden,
                 .steps = static_cast<std::int64_t>(steps.size()),
                 .of_trace = !options.counts.empty(),
+                .rewritten = options.rewrite,
                 .measured_in = measured.seconds};
   for (auto& one : all) report.add(one.name, std::move(one.passes));
   const ChoiceCounts choices = all[rule].choices();

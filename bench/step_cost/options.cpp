@@ -27,6 +27,11 @@ std::optional<Options> parse_options(int argc, const char* const* argv, int proc
       "--counts", options.counts,
       "steps of a trace, as serve_trace --dry-run --counts writes them: --steps of them, "
       "evenly spaced");
+  app.add_flag("--rewrite,!--no-rewrite", options.rewrite,
+               "ranks write what they send before each step, as a model does, so that it is in no "
+               "cache of their peers; on by default");
+  app.add_flag("--pin,!--no-pin", options.pin,
+               "where each rank has a core, keep it there; on by default");
   app.add_option("--json", options.json, "file for the results");
   try {
     app.parse(argc, argv);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "common/bad_input.hpp"
+#include "common/pin.hpp"
 
 namespace step_cost {
 
@@ -22,6 +23,10 @@ struct Options {
   std::uint64_t seed = 1;   ///< of synthetic steps
   std::string counts = {};  ///< CSV of `serve_trace --dry-run --counts`; empty: synthetic steps
   std::string json = {};    ///< file; empty: none
+  bool rewrite = true;      ///< what ranks send, before each step
+  bool pin = true;          ///< ranks to cores, where each has one
+
+  [[nodiscard]] bool pins() const { return pin && bench::can_pin(ranks); }
 };
 
 /// `processes`: of mpirun; 0: ranks are threads. Throws BadInput. None: help was asked for, and its

@@ -7,6 +7,10 @@
 
 namespace step_cost {
 
+/// What the others are compared with: together copies and two barriers.
+inline constexpr const char* copies_and_barrier = "copies, a barrier";
+inline constexpr const char* a_barrier = "a barrier";
+
 struct Report {
   struct Line {
     std::string name;
@@ -15,7 +19,7 @@ struct Report {
 
   int ranks = 1;
   std::int64_t hidden = 0, steps = 0;
-  bool of_trace = false;
+  bool of_trace = false, rewritten = false;
   double measured_in = 0;  ///< seconds that MeasuredRule's times took
   std::uint64_t least_time = 0, within_margin = 0;
   std::vector<Line> lines = {};

@@ -64,8 +64,8 @@ class TransportTimer {
         clock_(clock),
         stream_(stream),
         gather_(ffn, config, mode_),
-        in_(zeroed(config.max_local_rows * config.hidden)),
-        out_(zeroed(config.max_local_rows * config.hidden)) {
+        out_(zeroed(config.max_local_rows * config.hidden)),
+        met_(zeroed(ffn.size() + 1)) {
     step_.layout = config.layout;
     step_.rank = rank;
     step_.phases = 1;
@@ -88,16 +88,14 @@ class TransportTimer {
     const Step step(step_);
     shape_ = gather_.exact_shape(step);
     gather_.begin_step(step, shape_, stream_);
-    // All zero: no rank can tell them from rows that were reduced, and sums stay finite.
-    const Rows<T> partial = gather_.partial_slot(shape_);
-    Memory::zero(partial.data(), static_cast<std::size_t>(partial.size()) * sizeof(T));
-    wait_for(ffn_, stream_);
   }
   /// Seconds until this rank's stream had done both ways.
   [[nodiscard]] double run() {
     const std::int64_t own = gather_.plan().own_valid();
+    const Rows<T> slot = gather_.slot(shape_).slice(0, own);
+    produce(slot);
     const double begun = clock_();
-    gather_.gather(shape_, Rows<const T>(in_.data(), own, config_.hidden), stream_);
+    gather_.gather(shape_, slot, stream_);
     gather_.reduce_scatter(shape_, gather_.partial_slot(shape_),
                            Rows<T>(out_.data(), own, config_.hidden), stream_);
     wait_for(ffn_, stream_);
@@ -107,9 +105,22 @@ class TransportTimer {
   void status() { gather_.status(); }
 
  private:
+  /// Writes what this rank sends where a model leaves it: its caches have it, and none of the peers'.
+  /// All zero: no rank can tell them from rows that were reduced, and sums stay finite. Then ranks
+  /// meet, so that none waits for another that had more to write.
+  void produce(const Rows<T>& slot) {
+    const Rows<T> partial = gather_.partial_slot(shape_);
+    zero(slot.data(), slot.size());
+    zero(partial.data(), partial.size());
+    ffn_.all_gather(static_cast<const T*>(met_.data() + ffn_.size()), met_.data(), 1, stream_);
+    wait_for(ffn_, stream_);
+  }
+  static void zero(T* data, std::int64_t count) {
+    if (count > 0) Memory::zero(data, static_cast<std::size_t>(count) * sizeof(T));
+  }
   [[nodiscard]] static Buffer<T, Memory> zeroed(std::int64_t count) {
     Buffer<T, Memory> buffer(count);
-    Memory::zero(buffer.data(), static_cast<std::size_t>(count) * sizeof(T));
+    zero(buffer.data(), count);
     return buffer;
   }
 
@@ -119,7 +130,8 @@ class TransportTimer {
   Stream stream_;
   ToldTransport mode_;
   DpGather<ToldTransport, T, Comm> gather_;
-  Buffer<T, Memory> in_, out_;
+  Buffer<T, Memory> out_;
+  Buffer<T, Memory> met_;  ///< a word of each rank, and this rank's
   AgreedStep step_;
   ShapeKey shape_;
 };

@@ -10,8 +10,7 @@ from pathlib import Path
 PROGRAM = sys.argv[1]
 MPIRUN = sys.argv[2] if len(sys.argv) > 2 else None
 QUICK = ["--steps", "20", "--passes", "1", "--hidden", "16"]
-EVERYWHERE = {"max_len", "sum_len_all_reduce", "sum_len_all_gather_v", "Auto<VolumeRule>", "Auto<MeasuredRule>", "copies",
-              "two barriers"}
+EVERYWHERE = {"max_len", "sum_len_all_reduce", "sum_len_all_gather_v", "Auto<VolumeRule>", "Auto<MeasuredRule>", "copies, a barrier", "a barrier"}
 folder = tempfile.TemporaryDirectory()
 
 

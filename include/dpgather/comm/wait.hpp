@@ -46,6 +46,7 @@ inline void wake_all(const std::atomic<std::uint32_t>& word) {
 struct SpinBudget {
   int spins;
   int yields;
+  [[nodiscard]] bool shares_cores() const { return spins == 0; }
   static SpinBudget for_ranks(int ranks) {
     const auto cores = static_cast<int>(std::thread::hardware_concurrency());
     return ranks <= cores ? SpinBudget{64, 500} : SpinBudget{0, 4};

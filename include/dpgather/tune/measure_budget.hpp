@@ -15,7 +15,7 @@ namespace dpgather {
 struct MeasureBudget {
   double seconds = 1.5;       ///< for the whole measurement
   int sizes = 8;              ///< at most, of each transport and kind of counts
-  int most_repetitions = 21;  ///< of one size; their median counts
+  int most_repetitions = 51;  ///< of one size; their median counts
 
   void check() const {
     constexpr int most_seconds = 3600, most_sizes = 64, most_times = 10000;

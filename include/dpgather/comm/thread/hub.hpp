@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,21 +30,20 @@ class ThreadHub {
  public:
   static constexpr int max_size = 4096;
   static constexpr std::int64_t max_staged_limit = std::int64_t{1} << 30;
-  static constexpr std::int64_t default_staged_limit = 16384;
-
-  /// `staged_limit`: bytes, a multiple of 64; 0: every call meets twice.
+  /// `staged_limit`: bytes, a multiple of 64; 0: calls that move anything meet twice. None: 512, or
+  /// 8 kB where ranks share cores and a rendezvous costs several times as much (docs/performance.md).
   explicit ThreadHub(int size, std::chrono::milliseconds deadline = default_deadline,
-                     std::int64_t staged_limit = default_staged_limit)
+                     std::optional<std::int64_t> staged_limit = {})
       : size_(size),
         deadline_(deadline),
-        staged_limit_(staged_limit),
-        budget_(detail::SpinBudget::for_ranks(size)) {
+        budget_(detail::SpinBudget::for_ranks(size)),
+        staged_limit_(staged_limit.value_or(budget_.shares_cores() ? 8192 : 512)) {
     require(size >= 1 && size <= max_size, {.operation = "ThreadHub"}, "size is ", size,
             ", must be 1 to ", max_size);
     require(deadline.count() > 0, {.operation = "ThreadHub"}, "deadline is ", deadline.count(),
             " ms, must be positive");
-    require(staged_limit >= 0 && staged_limit <= max_staged_limit && staged_limit % 64 == 0,
-            {.operation = "ThreadHub"}, "staged_limit is ", staged_limit,
+    require(staged_limit_ >= 0 && staged_limit_ <= max_staged_limit && staged_limit_ % 64 == 0,
+            {.operation = "ThreadHub"}, "staged_limit is ", staged_limit_,
             ", must be a multiple of 64 from 0 to ", max_staged_limit);
     seats_ = std::make_unique<Seat[]>(static_cast<std::size_t>(size));
   }
@@ -206,8 +206,8 @@ class ThreadHub {
 
   const int size_;
   const std::chrono::milliseconds deadline_;
-  const std::int64_t staged_limit_;
   const detail::SpinBudget budget_;
+  const std::int64_t staged_limit_;
   std::unique_ptr<Seat[]> seats_;
   alignas(128) std::atomic<std::uint32_t> word_{0};
   alignas(128) std::atomic<std::uint32_t> sleepers_{0};

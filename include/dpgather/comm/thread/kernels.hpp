@@ -1,6 +1,7 @@
 // What a rank does once all ranks have arrived: it reads from its peers' buffers, or from their copies.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -44,7 +45,13 @@ std::uint64_t run_call(const Meeting& meeting, std::size_t index, std::int64_t a
     for (int i = 1; i <= size; ++i) body((rank + i) % size);
   };
   const auto add = [&](T* to, std::int64_t n, const auto& source) {
-    sum_on_host(to, n, size, source);
+    std::array<const T*, 64> sources;
+    if (static_cast<std::size_t>(size) <= sources.size()) {  // found once, not for each vector
+      for (int r = 0; r < size; ++r) sources[static_cast<std::size_t>(r)] = source(r);
+      sum_on_host(to, n, size, [&](int r) { return sources[static_cast<std::size_t>(r)]; });
+    } else {
+      sum_on_host(to, n, size, source);
+    }
     moved += static_cast<std::uint64_t>(n) * static_cast<std::uint64_t>(size);
   };
   switch (mine.signature.op) {
