@@ -103,7 +103,7 @@ class DpGather {
   [[nodiscard]] Rows<T> slot(const ShapeKey& shape) {
     check_shape(shape, "slot", false);
     return detail::dispatch<Mode, Comm>(
-        shape.transport, [&](auto transport) { return transport.slot(context(), shape); });
+        shape.transport, [&, this](auto transport) { return transport.slot(context(), shape); });
   }
   /// Where the FFN may leave its partial sums, `[global_len, H]`.
   [[nodiscard]] Rows<T> partial_slot(const ShapeKey& shape) {
@@ -120,9 +120,9 @@ class DpGather {
     check_shape(shape, "gather", stream.capturing());
     check_rows(local, "gather", shape.is_static ? shape.local_len : plan_.own_valid());
     stream.hold(lifeline_);
-    detail::dispatch<Mode, Comm>(shape.transport, [&](auto transport) {
+    detail::dispatch<Mode, Comm>(shape.transport, [&, this](auto transport) {
       moved_.count(parts_, stream, &RowsMoved::out,
-                   [&] { transport.gather(context(), shape, local, kind, stream); });
+                   [&, this] { transport.gather(context(), shape, local, kind, stream); });
     });
     return {parts_.global(), shape.global_len, config_.hidden};
   }
@@ -134,9 +134,9 @@ class DpGather {
                       stream_type stream) {
     const detail::Range range("dpgather reduce_scatter");
     check_back(shape, partial, out, stream, "reduce_scatter", true);
-    detail::dispatch<Mode, Comm>(shape.transport, [&](auto transport) {
+    detail::dispatch<Mode, Comm>(shape.transport, [&, this](auto transport) {
       moved_.count(parts_, stream, &RowsMoved::back,
-                   [&] { transport.reduce_scatter(context(), shape, partial, out, stream); });
+                   [&, this] { transport.reduce_scatter(context(), shape, partial, out, stream); });
     });
   }
   /// The FFN reduced already (all ranks hold the same full rows): hands every rank its own. No

@@ -96,7 +96,7 @@ class StepAgreement {
     if (posted_ && !received_ahead_) {
       receive(ahead_);
       posted_ = false;  // a divergence ends the step that was posted, too
-      judged([&] { detail::check_alignment(ahead_, where("confirm")); });
+      judged([&, this] { detail::check_alignment(ahead_, where("confirm")); });
       posted_ = received_ahead_ = true;
     }
     detail::StepRecord record = blank();

@@ -115,7 +115,8 @@ class Board {
     Progress progress(*this, round);
     const bool in_time = wait_until(
         wakes_, sleepers_, budget, deadline,
-        [&] { return progress.complete() || failed_.load() != 0; }, [&] { find_missing(round); });
+        [&] { return progress.complete() || failed_.load() != 0; },
+        [&, this] { find_missing(round); });
     if (!in_time) {
       const std::string reason =
           concat("no record within ", deadline.count(), " ms from ranks ", missing(round));

@@ -48,7 +48,7 @@ class BasicInPlace {
       });
       place_scratch(storage, counts);
       try {
-        detail::for_each_field<T>([&](auto index, const auto& field) {
+        detail::for_each_field<T>([&, this](auto index, const auto& field) {
           pad_field(field, std::get<index>(saved_), counts);
         });
       } catch (...) {

@@ -101,7 +101,7 @@ class AxisSearch {
       for (std::size_t j = 0; j < sizes_.size(); ++j)
         load_.open[j] = load.open[j] + price * std::min(bytes(j), budget + 1);
     };
-    const auto at_price = [&](std::int64_t price) {
+    const auto at_price = [&, this](std::int64_t price) {
       price_bytes(price);
       AxisChoice choice = solve(most);
       const std::int64_t used = total_bytes(choice);

@@ -52,7 +52,7 @@ class IpcMapping {
     const DeviceScope scope(device);
     const auto offers = agree([&](Offer& mine) { export_to(mine, own); }, at);
     try {
-      agree([&](Offer&) { open(offers, own); }, at);
+      agree([&, this](Offer&) { open(offers, own); }, at);
     } catch (...) {
       close();
       throw;

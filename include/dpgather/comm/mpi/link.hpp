@@ -49,7 +49,7 @@ class MpiLink {
   /// here.
   [[nodiscard]] std::unique_ptr<MpiLink> split(int color, int key) const {
     return std::unique_ptr<MpiLink>(new MpiLink(
-        {mpi::split(calls(), color, key), mpi::split(calls(), color, key), budget_}, deadline_));
+        {mpi::split(calls(), color, key), mpi::split(calls(), color, key), spins_}, deadline_));
   }
 
   void check(const ErrorContext& where) {
@@ -85,14 +85,14 @@ class MpiLink {
     const auto limit = std::chrono::steady_clock::now() + deadline_;
     auto nap = std::chrono::microseconds(20);
     for (int round = 1; !done(requests, where); ++round) {
-      const bool spinning = round <= budget_.spins;
+      const bool spinning = round <= spins_;
       if (spinning && round % 16 != 0) {
         cpu_relax();
         continue;
       }
       look_for_trouble(where);
       if (spinning) continue;
-      if (round <= budget_.spins + yields) {
+      if (round <= spins_ + yields) {
         std::this_thread::yield();
         continue;
       }
@@ -104,10 +104,10 @@ class MpiLink {
   }
 
  private:
-  static constexpr int yields = 32;
+  static constexpr int spins_on_own_core = 4000, yields = 32;
   struct Parts {
     mpi::OwnedComm calls, notices;
-    SpinBudget budget;
+    int spins;
   };
   static Parts checked(MPI_Comm parent, std::chrono::milliseconds deadline, std::string_view kind) {
     const ErrorContext where{.operation = kind};
@@ -115,13 +115,14 @@ class MpiLink {
             "MPI is not initialised, or finalized already; see MpiEnvironment");
     require(parent != MPI_COMM_NULL, where, "the MPI communicator is MPI_COMM_NULL");
     require(deadline.count() > 0, where, "deadline is ", deadline.count(), " ms, must be positive");
-    return {mpi::duplicate(parent), mpi::duplicate(parent),
-            SpinBudget::for_ranks(mpi::ranks_on_host(parent))};
+    return {
+        mpi::duplicate(parent), mpi::duplicate(parent),
+        SpinBudget::for_ranks(mpi::ranks_on_host(parent)).shares_cores() ? 0 : spins_on_own_core};
   }
   MpiLink(Parts parts, std::chrono::milliseconds deadline)
       : mailbox_(std::make_unique<MpiMailbox>(std::move(parts.calls), std::move(parts.notices))),
         deadline_(deadline),
-        budget_(parts.budget),
+        spins_(parts.spins),
         exceptions_(std::uncaught_exceptions()) {
     MpiProcess::get().tidy();
   }
@@ -157,7 +158,7 @@ class MpiLink {
 
   std::unique_ptr<MpiMailbox> mailbox_;
   std::chrono::milliseconds deadline_;
-  SpinBudget budget_;
+  int spins_;
   int exceptions_;
   std::int64_t started_ = 0;
   std::int64_t ended_ = 0;

@@ -65,7 +65,7 @@ class IdByFile {
     OwnedFile answer(path_, at_);
     std::vector<RunNonce> told(static_cast<std::size_t>(size_));
     std::vector<bool> answered(static_cast<std::size_t>(size_));
-    until_deadline([&] {
+    until_deadline([&, this] {
       std::string missing;
       bool news = false;
       for (int r = 1; r < size_; ++r) {
@@ -95,7 +95,7 @@ class IdByFile {
     OwnedFile asked(request_path(rank_), at_);
     asked.write(to_bytes(request));
     NcclUniqueId id;
-    until_deadline([&] {
+    until_deadline([&, this] {
       if (const auto answer = answer_to(request)) {
         id = *answer;
         return std::string();
@@ -107,7 +107,7 @@ class IdByFile {
     // That the request is gone tells rank 0. Until it has seen that, another request of this rank
     // would be taken for one that repeats this.
     asked.remove();
-    until_deadline([&] {
+    until_deadline([&, this] {
       return answer_to(request) ? std::string("not all ranks have read the id in ") : std::string();
     });
     return id;

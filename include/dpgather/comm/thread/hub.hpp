@@ -94,7 +94,7 @@ class ThreadHub {
     const bool done = detail::wait_word(
         word_, sleepers_, budget_, deadline_,
         [&](std::uint32_t now) { return phase(now) != phase(word) || failed(now); },
-        [&] { find_leavers(mine, where); });
+        [&, this] { find_leavers(mine, where); });
     if (!done) time_out(mine, phase(word), where);
     // A phase that completed is gone through with, even if the hub failed since.
     if (phase(word_.load()) == phase(word)) throw_failure(where);

@@ -152,7 +152,7 @@ class ThreadComm {
       state.pending.push_back(call);
       return;
     }
-    group([&] { queue(call, stream); });
+    group([&, this] { queue(call, stream); });
   }
 
   std::unique_ptr<detail::ThreadRank> state_;

@@ -60,14 +60,14 @@ class DeviceCalls {
   }
 
   void run_eagerly(const ErrorContext& at) {
-    rank_.attempt([&] {
+    rank_.attempt([&, this] {
       if (exchanges_) order_after(&DeviceSeat::ready);
       issue(false);
       if (exchanges_ && two_passes_) rank_.seat().reduced.record(rank_.stream);
     });
     if (two_passes_) {
       enter(at);
-      rank_.attempt([&] {
+      rank_.attempt([&, this] {
         if (exchanges_) order_after(&DeviceSeat::reduced);
         issue(true);
       });
@@ -107,7 +107,7 @@ class DeviceCalls {
           " sets of flags are held by live captures (one for each stream of each): drop graphs, or "
           "construct ThreadComm with more (ThreadDeviceOptions::captured_streams)");
     }
-    rank_.attempt([&] {
+    rank_.attempt([&, this] {
       Handshake flags(pool, lane, rank_.base.rank, rank_.size(), rank_.stream);
       const std::uint32_t* const stop = exchanges_ ? pool.stop_word(rank_.base.rank) : nullptr;
       if (exchanges_) flags.ready();

@@ -181,7 +181,7 @@ class ThreadComm<DeviceMemory, Checks> {
   template <Element T>
   void queue(const ThreadCall& call, CudaStream stream) {
     detail::DeviceRank& state = *state_;
-    if (!state.base.grouping) return group([&] { queue<T>(call, stream); });
+    if (!state.base.grouping) return group([&, this] { queue<T>(call, stream); });
     require(state.base.pending.empty() || state.stream == stream, state.base.where("group"),
             "the calls of a group are on one stream");
     state.stream = stream;
