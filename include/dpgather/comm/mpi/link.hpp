@@ -78,8 +78,8 @@ class MpiLink {
   /// buffers of its own that they use to MpiProcess::keep.
   ///
   /// Latency against cores: where the ranks of this host have a core each, spin on MPI_Test (MPI
-  /// progresses in there) for a millisecond or so. Then, and at once where they share cores, yield
-  /// a few times, which hands the core to the peer we wait for, then sleep 20 to 200 us between
+  /// progresses in there) for some milliseconds. Then, and at once where they share cores, yield
+  /// a thousand times, which hands the core to the peer we wait for, then sleep 20 to 200 us between
   /// tests.
   void wait(std::span<MPI_Request> requests, const ErrorContext& where) {
     const auto limit = std::chrono::steady_clock::now() + deadline_;
@@ -104,7 +104,7 @@ class MpiLink {
   }
 
  private:
-  static constexpr int spins_on_own_core = 4000, yields = 32;
+  static constexpr int spins_on_own_core = 40000, yields = 1000;
   struct Parts {
     mpi::OwnedComm calls, notices;
     int spins;
