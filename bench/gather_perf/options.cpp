@@ -5,6 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "common/command_line.hpp"
+
 namespace gather_perf {
 
 namespace {
@@ -120,14 +122,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, int proc
   app.add_option("--trace-counts", options.trace_counts,
                  "counts of steps, as serve_trace --dry-run --counts writes them");
   app.add_option("--json", options.json, "file for the results");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    help = app.help();
-    return std::nullopt;
-  } catch (const CLI::ParseError& error) {
-    throw BadInput(error.what());
-  }
+  if (!bench::parse(app, argc, argv, help)) return std::nullopt;
   check(options, threads->count() > 0, processes);
   if (processes > 0) options.ranks = processes;
   return options;

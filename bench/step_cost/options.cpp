@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "common/command_line.hpp"
+
 namespace step_cost {
 
 std::optional<Options> parse_options(int argc, const char* const* argv, int processes,
@@ -33,14 +35,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, int proc
   app.add_flag("--pin,!--no-pin", options.pin,
                "where each rank has a core, keep it there; on by default");
   app.add_option("--json", options.json, "file for the results");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    help = app.help();
-    return std::nullopt;
-  } catch (const CLI::ParseError& error) {
-    throw BadInput(error.what());
-  }
+  if (!bench::parse(app, argc, argv, help)) return std::nullopt;
   if (processes > max_ranks)
     throw BadInput(
         fmt::format("mpirun started {} processes, at most {} are measured", processes, max_ranks));
