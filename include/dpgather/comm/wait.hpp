@@ -40,7 +40,7 @@ inline void wake_all(const std::atomic<std::uint32_t>& word) {
           nullptr, 0);
 }
 
-/// How long to spin, and to offer the core to others, before sleeping. Spinning pays off for as long
+/// Spins, and how often to offer the core to others and spin again, before sleeping. Spinning pays off for as long
 /// as a cache line travels: a peer that has no core now comes sooner if it is offered this one, and
 /// ranks that share cores must give them up at once.
 struct SpinBudget {
@@ -49,7 +49,7 @@ struct SpinBudget {
   [[nodiscard]] bool shares_cores() const { return spins == 0; }
   static SpinBudget for_ranks(int ranks) {
     const auto cores = static_cast<int>(std::thread::hardware_concurrency());
-    return ranks <= cores ? SpinBudget{64, 500} : SpinBudget{0, 4};
+    return ranks <= cores ? SpinBudget{64, 16} : SpinBudget{0, 4};
   }
 };
 
@@ -69,6 +69,10 @@ bool wait_until(const std::atomic<std::uint32_t>& word, std::atomic<std::uint32_
   for (int i = 0; i < budget.yields; ++i) {
     if (done()) return true;
     sched_yield();
+    for (int spin = 0; spin < budget.spins; ++spin) {
+      if (done()) return true;
+      cpu_relax();
+    }
   }
   struct Sleeping {
     std::atomic<std::uint32_t>& count;

@@ -62,6 +62,8 @@ class ThreadHub {
   /// Calls for which a rank stages no more than this need one rendezvous: docs/communicators.md.
   [[nodiscard]] std::int64_t staged_limit() const { return staged_limit_; }
   void reserve(int rank) {
+    constexpr std::size_t usual_group = 64;  // larger ones allocate at first
+    for (auto& calls : seat(rank).calls) calls.reserve(usual_group);
     seat(rank).staging.reset(static_cast<std::byte*>(
         ::operator new[](2 * static_cast<std::size_t>(staged_limit()), line)));
   }

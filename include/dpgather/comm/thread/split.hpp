@@ -12,17 +12,17 @@
 
 namespace dpgather::detail {
 
-/// Collective. The hub of `color`, and the rank in it of the caller: ranks are ordered by (key,
-/// rank).
+/// Collective, at the rank's `meeting`. The hub of `color`, and the rank in it of the caller: ranks
+/// are ordered by (key, rank).
 [[nodiscard]] inline std::pair<std::shared_ptr<ThreadHub>, int> split_hub(ThreadRank& state,
-                                                                          int color, int key) {
+                                                                          int color, int key,
+                                                                          std::uint32_t meeting) {
   const ErrorContext where = state.where("split");
   require(color >= 0, where, "color is ", color, ", must not be negative");
   ThreadHub& hub = *state.hub;
   const int rank = state.rank;
   // Color and key travel as the two "counts" of the call.
   const std::int64_t mine[] = {color, key};
-  const std::uint32_t meeting = ++state.meeting;
   hub.calls(rank, meeting).assign(1, {.signature = {.op = Collective::split}, .counts = mine});
   hub.enter(rank, where);
   state.compare(where, meeting);

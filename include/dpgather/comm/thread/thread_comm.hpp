@@ -112,7 +112,7 @@ class ThreadComm {
 
   /// Collective. Ranks of one color meet in a new hub, ordered by (key, rank).
   [[nodiscard]] ThreadComm split(int color, int key) {
-    auto [hub, rank] = detail::split_hub(*state_, color, key);
+    auto [hub, rank] = detail::split_hub(*state_, color, key, ++state_->meeting);
     return ThreadComm(std::move(hub), rank);
   }
 

@@ -151,7 +151,7 @@ class ThreadComm<DeviceMemory, Checks> {
 
   /// Collective. Ranks of one color meet in a new hub, ordered by (key, rank).
   [[nodiscard]] ThreadComm split(int color, int key) {
-    auto [hub, rank] = detail::split_hub(state_->base, color, key);
+    auto [hub, rank] = detail::split_hub(state_->base, color, key, state_->base.meeting);
     return ThreadComm(std::move(hub), rank, options_);
   }
 
