@@ -61,6 +61,7 @@ void serve(std::uint64_t seed) {
         std::vector<std::int64_t> rows(static_cast<std::size_t>(layout.dp));
         for (auto& n : rows) n = static_cast<std::int64_t>(draw() % 5);
         rows[draw() % rows.size()] = 3;
+        serving.spoils_partial = seed > 60;
         serving.fail_capture = capture_fails && rank.rank() == 1;
         serving.step(step, rows);
         const std::uint64_t now = serving.gather().moved().out;

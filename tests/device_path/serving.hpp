@@ -144,6 +144,7 @@ class Serving {
   [[nodiscard]] Graphs& graphs() { return graphs_; }
   [[nodiscard]] DpGather<Mode, float, Comm>& gather() { return *gather_; }
   /// Makes the body throw while it is captured.
+  bool spoils_partial = false;  ///< writes its partial sums anew as soon as they are given back
   bool fail_capture = false;
 
   DeviceBatch batch;
@@ -180,6 +181,7 @@ class Serving {
     launch(stream, "poison", out_.size(), Poison<float>{out_.data()});
     gather_->reduce_scatter(shape, partial, Rows<float>(out_.data(), shape.local_len, width),
                             stream);
+    if (spoils_partial) launch(stream, "spoil", partial.size(), Poison<float>{partial.data()});
   }
 
   void check_out(const Step& step, const ShapeKey& shape, const std::vector<std::int64_t>& rows) {
