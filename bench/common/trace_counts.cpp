@@ -9,9 +9,11 @@
 
 #include <fmt/format.h>
 
-#include "bad_input.hpp"
+#include "command_line/bad_input.hpp"
 
 namespace bench {
+
+using command_line::BadInput;
 
 namespace {
 

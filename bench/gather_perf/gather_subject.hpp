@@ -6,16 +6,28 @@
 #include <span>
 #include <vector>
 
+#include <dpgather/agree/step.hpp>
 #include <dpgather/core/memory.hpp>
 #include <dpgather/dp_gather.hpp>
 
 #include "elements.hpp"
-#include "made_up_step.hpp"
 #include "subject.hpp"
 #include "support/transfer.hpp"
-#include "wait_for.hpp"
 
 namespace gather_perf {
+
+/// The step that all ranks would have agreed on.
+[[nodiscard]] inline dpgather::detail::AgreedStep made_up_step(const Case& of, int rank) {
+  dpgather::detail::AgreedStep step;
+  step.index = 0;
+  step.layout = {.dp = of.ranks};
+  step.rank = rank;
+  step.phases = 1;
+  auto& phase = step.phase[0];
+  phase.tokens = phase.requests = phase.logits = of.rows;
+  phase.forward = dpgather::Forward::decode;
+  return step;
+}
 
 /// In place: rows lie in the gather's slot, partial sums in its partial slot.
 template <class GatherMode, class T, class Comm>
@@ -28,18 +40,18 @@ class GatherSubject final : public Subject {
         comm_(comm),
         stream_(stream),
         rank_(comm.rank()),
-        made_up_(of, comm.rank()),
+        agreed_(made_up_step(of, comm.rank())),
         gather_(comm, {.layout = {.dp = of.ranks},
                        .hidden = of.width,
                        .max_local_rows = of.most_rows(),
                        .clean_slots = of.in_place,
                        .hosts = of.hosts}),
-        shape_(gather_.exact_shape(made_up_.step())),
+        shape_(gather_.exact_shape(dpgather::Step(agreed_))),
         own_(of.rows[static_cast<std::size_t>(rank_)]),
         rows_(of.in_place || of.what == What::back ? 0 : own_ * of.width),
         sums_(of.what == What::back ? own_ * of.width : 0),
         elsewhere_(of.in_place || of.what == What::gather ? 0 : shape_.global_len * of.width) {
-    static_cast<void>(gather_.begin_step(made_up_.step(), shape_, stream_));
+    static_cast<void>(gather_.begin_step(dpgather::Step(agreed_), shape_, stream_));
     local_ = of.in_place ? gather_.slot(shape_).slice(0, own_) : rows_.rows(own_, of.width);
     partial_ =
         of.in_place ? gather_.partial_slot(shape_) : elsewhere_.rows(shape_.global_len, of.width);
@@ -68,7 +80,7 @@ class GatherSubject final : public Subject {
     const auto after = gather_.moved();
     moved_ = after.out - before.out + after.back - before.back;
   }
-  void finish() override { wait_for(comm_, stream_); }
+  void finish() override { dpgather::detail::wait_for(comm_, stream_); }
   [[nodiscard]] std::uint64_t wire_bytes() const override { return moved_ * sizeof(T); }
   [[nodiscard]] std::int64_t wrong() override {
     const bool back = case_.what == What::back;
@@ -103,7 +115,7 @@ class GatherSubject final : public Subject {
   Comm& comm_;
   Stream stream_;
   int rank_;
-  MadeUpStep made_up_;
+  dpgather::detail::AgreedStep agreed_;
   dpgather::DpGather<GatherMode, T, Comm> gather_;
   dpgather::ShapeKey shape_;
   std::int64_t own_;

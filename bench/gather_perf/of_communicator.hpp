@@ -11,7 +11,6 @@
 #include "elements.hpp"
 #include "gather_subject.hpp"
 #include "subject.hpp"
-#include "wait_for.hpp"
 
 namespace gather_perf {
 
@@ -30,7 +29,7 @@ class CollectiveSubject final : public Subject {
     moved_ = comm_.elements_moved() - before;
   }
   [[nodiscard]] std::uint64_t wire_bytes() const override { return moved_ * sizeof(T); }
-  void finish() override { wait_for(comm_, stream_); }
+  void finish() override { dpgather::detail::wait_for(comm_, stream_); }
   [[nodiscard]] std::int64_t wrong() override { return at_.wrong(); }
 
  private:

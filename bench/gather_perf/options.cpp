@@ -5,7 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "common/command_line.hpp"
+#include "command_line/option_kinds.hpp"
 
 namespace gather_perf {
 
@@ -122,7 +122,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, int proc
   app.add_option("--trace-counts", options.trace_counts,
                  "counts of steps, as serve_trace --dry-run --counts writes them");
   app.add_option("--json", options.json, "file for the results");
-  if (!bench::parse(app, argc, argv, help)) return std::nullopt;
+  if (!command_line::parse(app, argc, argv, help)) return std::nullopt;
   check(options, threads->count() > 0, processes);
   if (processes > 0) options.ranks = processes;
   return options;

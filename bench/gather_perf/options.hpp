@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "case.hpp"
-#include "common/bad_input.hpp"
+#include "command_line/bad_input.hpp"
 #include "common/pin.hpp"
 
 namespace gather_perf {
@@ -42,7 +42,7 @@ struct Options {
   [[nodiscard]] bool pins() const { return pin && bench::can_pin(ranks); }
 };
 
-using bench::BadInput;
+using command_line::BadInput;
 
 /// `processes`: of mpirun; 0 without it. Throws BadInput. None: help was asked for, and its text is
 /// in `help`.

@@ -5,6 +5,7 @@
 
 #include <dpgather/comm/mpi.hpp>
 
+#include "command_line/option_kinds.hpp"
 #include "compare.hpp"
 
 int main(int argc, char** argv) {
@@ -15,7 +16,7 @@ int main(int argc, char** argv) {
     std::string help;
     const auto options = parse_options(argc, argv, dpgather::mpi::size_of(MPI_COMM_WORLD), help);
     if (!options) return rank == 0 ? std::fputs(help.c_str(), stdout), 0 : 0;
-    check_writable(options->json);  // by all: they find the same
+    command_line::check_writable("--json", options->json);  // by all: they find the same
     const Sequence steps = make_sequence(*options);
     dpgather::MpiComm<> comm;
     dpgather::MpiControl control;

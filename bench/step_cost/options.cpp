@@ -3,7 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "common/command_line.hpp"
+#include "command_line/option_kinds.hpp"
 
 namespace step_cost {
 
@@ -35,7 +35,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, int proc
   app.add_flag("--pin,!--no-pin", options.pin,
                "where each rank has a core, keep it there; on by default");
   app.add_option("--json", options.json, "file for the results");
-  if (!bench::parse(app, argc, argv, help)) return std::nullopt;
+  if (!command_line::parse(app, argc, argv, help)) return std::nullopt;
   if (processes > max_ranks)
     throw BadInput(
         fmt::format("mpirun started {} processes, at most {} are measured", processes, max_ranks));

@@ -5,12 +5,12 @@
 #include <optional>
 #include <string>
 
-#include "common/bad_input.hpp"
+#include "command_line/bad_input.hpp"
 #include "common/pin.hpp"
 
 namespace step_cost {
 
-using bench::BadInput;
+using command_line::BadInput;
 
 inline constexpr int max_ranks = 64;
 

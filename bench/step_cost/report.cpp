@@ -54,11 +54,6 @@ std::string Report::json() const {
   return all.dump(2) + "\n";
 }
 
-void check_writable(const std::string& path) {
-  if (!path.empty() && !std::ofstream(path, std::ios::app))
-    throw BadInput(fmt::format("--json: cannot write {}", path));
-}
-
 void publish(const Report& report, const std::string& path) {
   std::fputs(report.table().c_str(), stdout);
   if (path.empty()) return;

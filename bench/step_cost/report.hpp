@@ -36,8 +36,6 @@ struct Report {
   [[nodiscard]] double limit() const;
 };
 
-/// Throws BadInput if `path`, unless it is empty, cannot be written; its content stays.
-void check_writable(const std::string& path);
 /// Prints the table, and writes the JSON unless `path` is empty.
 void publish(const Report& report, const std::string& path);
 

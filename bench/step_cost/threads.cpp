@@ -6,6 +6,7 @@
 
 #include <dpgather/comm/thread.hpp>
 
+#include "command_line/option_kinds.hpp"
 #include "compare.hpp"
 
 int main(int argc, char** argv) {
@@ -14,7 +15,7 @@ int main(int argc, char** argv) {
     std::string help;
     const auto options = parse_options(argc, argv, 0, help);
     if (!options) return std::fputs(help.c_str(), stdout), 0;
-    check_writable(options->json);
+    command_line::check_writable("--json", options->json);
     const Sequence steps = make_sequence(*options);
     const auto board = std::make_shared<dpgather::ThreadControlBoard>(options->ranks);
     Report report;

@@ -4,13 +4,13 @@
 
 #include <dpgather/core/error.hpp>
 
-#include "common/option_kinds.hpp"
+#include "command_line/option_kinds.hpp"
 
 namespace nccl_ffn {
 
+using command_line::add_choice;
+using command_line::add_whole;
 using dpgather::concat;
-using examples::add_choice;
-using examples::add_whole;
 
 dpgather::DpLayout Options::layout(int processes) const {
   if (processes % attn_tp != 0)
@@ -44,7 +44,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, std::str
   add_whole(app, "--seed", options.seed, 0, std::int64_t{1} << 62, "of weights and requests");
   add_whole(app, "--deadline", options.deadline, 1, 86400,
             "seconds that a rank waits for its peers");
-  if (!examples::parse(app, argc, argv, help)) return std::nullopt;
+  if (!command_line::parse(app, argc, argv, help)) return std::nullopt;
   // Every capture size is a multiple of A, so there is none below it.
   if (options.graph_size < options.attn_tp)
     throw BadInput(

@@ -7,11 +7,11 @@
 
 #include <dpgather/plan/layout.hpp>
 
-#include "common/bad_input.hpp"
+#include "command_line/bad_input.hpp"
 
 namespace nccl_ffn {
 
-using examples::BadInput;
+using command_line::BadInput;
 
 enum class Mode : std::uint8_t { automatic, max_len, sum_len };
 enum class Type : std::uint8_t { bf16, float32 };

@@ -5,17 +5,17 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "common/option_kinds.hpp"
+#include "command_line/option_kinds.hpp"
 #include "traffic_options.hpp"
 
 namespace serve_trace {
 namespace {
 
-using examples::add_choice;
-using examples::add_whole;
-using examples::check_writable;
-using examples::parse;
-using examples::whole;
+using command_line::add_choice;
+using command_line::add_whole;
+using command_line::check_writable;
+using command_line::parse;
+using command_line::whole;
 
 constexpr int max_threads_of_a_gpu = 64;  // ranks of ThreadComm<DeviceMemory>
 

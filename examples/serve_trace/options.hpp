@@ -9,11 +9,11 @@
 #include <dpgather/plan/layout.hpp>
 #include <dpgather/plan/rule.hpp>
 
-#include "common/bad_input.hpp"
+#include "command_line/bad_input.hpp"
 
 namespace serve_trace {
 
-using examples::BadInput;
+using command_line::BadInput;
 
 enum class Serve : std::uint8_t { mixed, decode };
 enum class ModeChoice : std::uint8_t {

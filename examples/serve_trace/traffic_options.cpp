@@ -2,14 +2,14 @@
 
 #include <string_view>
 
-#include "common/option_kinds.hpp"
+#include "command_line/option_kinds.hpp"
 
 namespace serve_trace {
 namespace {
 
-using examples::add_choice;
-using examples::add_whole;
-using examples::positive_real;
+using command_line::add_choice;
+using command_line::add_whole;
+using command_line::positive_real;
 
 const std::vector<std::string> serve_names = {"mixed",
                                               "decode"};  // in the order of the enumerators

@@ -5,17 +5,17 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "common/option_kinds.hpp"
+#include "command_line/option_kinds.hpp"
 #include "serve_trace/traffic_options.hpp"
 
 namespace tune_sizes {
 namespace {
 
-using examples::add_choice;
-using examples::add_whole;
-using examples::check_writable;
-using examples::parse;
-using examples::positive_real;
+using command_line::add_choice;
+using command_line::add_whole;
+using command_line::check_writable;
+using command_line::parse;
+using command_line::positive_real;
 using serve_trace::max_world;
 
 const std::vector<std::string> axes_names = {"one", "two"};  // in the order of the enumerators

@@ -7,12 +7,12 @@
 
 #include <dpgather/tune/size_tuner.hpp>
 
-#include "common/bad_input.hpp"
+#include "command_line/bad_input.hpp"
 #include "serve_trace/options.hpp"
 
 namespace tune_sizes {
 
-using examples::BadInput;
+using command_line::BadInput;
 
 enum class Axes : std::uint8_t { one, two };
 

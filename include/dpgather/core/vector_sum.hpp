@@ -90,7 +90,8 @@ template <Element T, class Source>
 }
 
 /// out[i] = the sum of source(r)[i] over r in [0, ranks), in that order, for i in [0, n), in the type
-/// that sums are kept in, by one thread of a host. `out` may be one of the sources.
+/// that sums are kept in, by one thread of a host. `out` may be one of the sources. Not by sum_element,
+/// which is for devices too: nvcc warns of a `source` that only a host can call.
 template <Element T, class Source>
 void sum_on_host(T* out, std::int64_t n, int ranks, const Source& source) {
   using Sum = typename ElementTraits<T>::accumulate;

@@ -8,7 +8,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +18,7 @@
 #include <dpgather/comm/thread/thread_call.hpp>
 #include <dpgather/comm/wait.hpp>
 #include <dpgather/core/error.hpp>
+#include <dpgather/core/memory.hpp>
 
 namespace dpgather {
 
@@ -57,15 +57,14 @@ class ThreadHub {
   }
   /// Bytes at a multiple of 64 for copies of what `rank` sends, by the same turns; `reserve` first.
   [[nodiscard]] std::byte* staging(int rank, std::uint32_t meeting) const {
-    return seat(rank).staging.get() + meeting % 2 * static_cast<std::size_t>(staged_limit());
+    return seat(rank).staging.data() + meeting % 2 * static_cast<std::size_t>(staged_limit());
   }
   /// Calls for which a rank stages no more than this need one rendezvous: docs/communicators.md.
   [[nodiscard]] std::int64_t staged_limit() const { return staged_limit_; }
   void reserve(int rank) {
     constexpr std::size_t usual_group = 64;  // larger ones allocate at first
     for (auto& calls : seat(rank).calls) calls.reserve(usual_group);
-    seat(rank).staging.reset(static_cast<std::byte*>(
-        ::operator new[](2 * static_cast<std::size_t>(staged_limit()), line)));
+    seat(rank).staging = Buffer<std::byte>(2 * staged_limit());
   }
   [[nodiscard]] std::shared_ptr<ThreadHub>& child(int rank) { return seat(rank).child; }
 
@@ -153,13 +152,9 @@ class ThreadHub {
   }
 
  private:
-  static constexpr std::align_val_t line{128};
-  struct Deallocate {
-    void operator()(std::byte* bytes) const { ::operator delete[](bytes, line); }
-  };
   struct alignas(128) Seat {
     std::vector<ThreadCall> calls[2];
-    std::unique_ptr<std::byte[], Deallocate> staging;
+    Buffer<std::byte> staging;
     std::shared_ptr<ThreadHub> child;
     std::atomic<std::uint64_t> entered{0};
     std::atomic<bool> joined{false};

@@ -14,6 +14,15 @@
 
 namespace dpgather::detail {
 
+/// The `slice`-th of `slices` nearly equal parts of [0, count).
+struct Part {
+  std::int64_t first, count;
+  static Part of(std::int64_t count, int slices, int slice) {
+    const std::int64_t first = count * slice / slices;
+    return {first, count * (slice + 1) / slices - first};
+  }
+};
+
 /// Runs one call of this rank; `second` is the pass after a barrier that all-reduce needs. `at`:
 /// where the call's copies begin, if it is staged. Returns the elements read from ranks, own ones
 /// included.

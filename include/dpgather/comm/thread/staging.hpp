@@ -26,15 +26,6 @@ struct Meeting {
   [[nodiscard]] std::byte* staging(int r) const { return hub.staging(r, number); }
 };
 
-/// The `slice`-th of `slices` nearly equal parts of [0, count).
-struct Part {
-  std::int64_t first, count;
-  static Part of(std::int64_t count, int slices, int slice) {
-    const std::int64_t first = count * slice / slices;
-    return {first, count * (slice + 1) / slices - first};
-  }
-};
-
 /// Bytes that a rank needs for `call`, rounded up to 64: as many on each. All follow from what ranks
 /// compare, so they decide alike. More than `limit`, perhaps not exactly, if it does not fit.
 [[nodiscard]] inline std::int64_t staged_bytes(const ThreadCall& call, int ranks,

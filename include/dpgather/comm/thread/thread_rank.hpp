@@ -112,7 +112,8 @@ struct ThreadRank {
     const auto& calls = here.calls(rank);
     for (std::size_t i = 0; i < calls.size(); ++i) {
       f(calls[i], i, begin);
-      if (here.staged) begin += staged_bytes(calls[i], hub->size(), hub->staged_limit());
+      if (here.staged && i + 1 < calls.size())
+        begin += staged_bytes(calls[i], hub->size(), hub->staged_limit());
     }
   }
 

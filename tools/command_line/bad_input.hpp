@@ -1,13 +1,13 @@
-// What ends an example with one line.
+// What ends a program with one line.
 #pragma once
 
 #include <stdexcept>
 
-namespace examples {
+namespace command_line {
 
 /// What the user asked for and cannot be done: one line for the user, exit code 2.
 struct BadInput : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-}  // namespace examples
+}  // namespace command_line

@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-namespace examples {
+namespace command_line {
 
 std::string joined(const std::vector<std::string>& names, std::string_view separator) {
   std::string text = names.front();
@@ -60,4 +60,4 @@ void check_writable(std::string_view option, const std::string& path) {
                                std::generic_category().message(errno)));
 }
 
-}  // namespace examples
+}  // namespace command_line

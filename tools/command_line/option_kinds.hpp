@@ -1,4 +1,4 @@
-// Command-line options of the kinds that the examples take.
+// Command-line options of the kinds that examples and benches take.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 #include "bad_input.hpp"
 
-namespace examples {
+namespace command_line {
 
 [[nodiscard]] std::string joined(const std::vector<std::string>& names, std::string_view separator);
 
@@ -51,4 +51,4 @@ CLI::Option* add_choice(CLI::App& app, const std::string& option, Enum& value,
 /// stays until then. Throws BadInput.
 void check_writable(std::string_view option, const std::string& path);
 
-}  // namespace examples
+}  // namespace command_line
