@@ -254,7 +254,7 @@ std::string Scheduler::report() const {
       text += std::string("stopped for good in ") + p->where + "\n";
     } else {
       text += std::string("in ") + (*p->where != '\0' ? p->where : "its own code");
-      if (p->what != nullptr) text += "(" + (*p->what)() + ")";
+      if (p->what != nullptr) text.append("(").append((*p->what)()).append(")");
       text += p->done == nullptr && p->until == never ? ", runs\n" : ", waits\n";
     }
   }
