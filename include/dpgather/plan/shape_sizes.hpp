@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -37,7 +36,8 @@ class ShapeSizes {
     }
     const auto order = [&cost](const SizePair& a, const SizePair& b) {
       const std::int64_t of_a = cost.of(a), of_b = cost.of(b);
-      return std::tie(of_a, a.global, a.local) < std::tie(of_b, b.global, b.local);
+      if (of_a != of_b) return of_a < of_b;
+      return a.global != b.global ? a.global < b.global : a.local < b.local;
     };
     std::sort(pairs_.begin(), pairs_.end(), order);
     pairs_.erase(std::unique(pairs_.begin(), pairs_.end()), pairs_.end());

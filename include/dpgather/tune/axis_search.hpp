@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <span>
 #include <vector>
 
@@ -25,18 +24,23 @@ class AxisSearch {
   };
 
   explicit AxisSearch(const LoadGrid& grid) : goal_(grid.goal()) {
-    std::map<std::int64_t, std::int64_t> weights;
-    for (const auto& point : grid.points()) weights[grid.locals()[point.local]] += point.weight;
-    weights[goal_.largest] += 0;
+    std::vector<std::int64_t> sizes{goal_.largest};
+    for (const auto& point : grid.points()) sizes.push_back(grid.locals()[point.local]);
     if (goal_.padding.percent > 0)
       for (std::int64_t size = goal_.unit(); size < goal_.largest; size += goal_.unit())
-        weights[size] += 0;
-    for (const auto& [size, weight] : weights) {
+        sizes.push_back(size);
+    std::sort(sizes.begin(), sizes.end());
+    sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+    for (const std::int64_t size : sizes) {
       sizes_.push_back(size);
-      load_.weight.push_back(weight);
       load_.cost.push_back(goal_.cost.of(pair(size)));
       load_.open.push_back(grid.graph_cost());
       load_.first_before.push_back(first_before(size));
+    }
+    load_.weight.assign(sizes_.size(), 0);
+    for (const auto& point : grid.points()) {
+      const auto at = std::lower_bound(sizes_.begin(), sizes_.end(), grid.locals()[point.local]);
+      load_.weight[static_cast<std::size_t>(at - sizes_.begin())] += point.weight;
     }
   }
 

@@ -102,7 +102,7 @@ class PairSet {
     shapes_.resize(kept);
     std::sort(shapes_.begin() + static_cast<std::ptrdiff_t>(fixed_), shapes_.end(),
               [](const SizePair& a, const SizePair& b) {
-                return std::pair(a.global, a.local) < std::pair(b.global, b.local);
+                return a.global != b.global ? a.global < b.global : a.local < b.local;
               });
     assign();
   }
@@ -113,8 +113,9 @@ class PairSet {
     const TuneGoal& goal = grid_->goal();
     order_.resize(shapes_.size());
     std::iota(order_.begin(), order_.end(), std::size_t{0});
-    std::stable_sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
-      return goal.cost.of(shapes_[a]) < goal.cost.of(shapes_[b]);
+    std::sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
+      const std::int64_t of_a = goal.cost.of(shapes_[a]), of_b = goal.cost.of(shapes_[b]);
+      return of_a != of_b ? of_a < of_b : a < b;
     });
     const auto points = grid_->points();
     price_.assign(points.size(), goal.cost.of(goal.largest_pair()));
