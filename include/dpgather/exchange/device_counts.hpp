@@ -49,9 +49,17 @@ struct WriteWords {
   std::int64_t* to;
   int count;
   DPGATHER_HD void operator()(std::int64_t, int lane, int lanes) const {
+#if !defined(__CUDA_ARCH__)
+    if (lanes == 1) {
+      std::memcpy(to, values, static_cast<std::size_t>(count) * sizeof *to);
+      return;
+    }
+#endif
     for (int i = lane; i < count; i += lanes) to[i] = values[i];
   }
-  [[nodiscard]] std::int64_t row_bytes() const { return count * 8; }
+  [[nodiscard]] std::int64_t row_bytes() const {
+    return count * 8;
+  }
 };
 
 }  // namespace detail

@@ -109,11 +109,13 @@ inline void make_static_plan(const PlanInput& input, int rank, const ShapeKey& s
   const ErrorContext where{.rank = rank, .operation = "plan"};
   require(shape.is_static && graph_safe(shape.transport), where, "shape ", shape,
           " cannot be captured");
-  require<CapacityError>(max(plan.lens) <= shape.local_len, where, "longest rank has ",
-                         max(plan.lens), " rows, the captured local_len is ", shape.local_len);
+  const std::int64_t longest = max(plan.lens);
+  require<CapacityError>(longest <= shape.local_len, where, "longest rank has ", longest,
+                         " rows, the captured local_len is ", shape.local_len);
   plan.shape = shape;
   detail::place_blocks(plan);
-  require<CapacityError>(sum(plan.lens) <= shape.global_len, where, "ranks have ", sum(plan.lens),
+  const std::int64_t rows = plan.offsets.back() + plan.lens.back();
+  require<CapacityError>(rows <= shape.global_len, where, "ranks have ", rows,
                          " rows, the captured global_len is ", shape.global_len);
 }
 
