@@ -130,6 +130,19 @@ static_assert(sizeof(bf16) == 2 && sizeof(fp16) == 2);
 
 namespace detail {
 
+template <DType D>
+[[nodiscard]] constexpr auto element_of() {
+  if constexpr (D == DType::float32) return float{};
+  if constexpr (D == DType::float64) return double{};
+  if constexpr (D == DType::bfloat16) return bf16{};
+  if constexpr (D == DType::float16) return fp16{};
+  if constexpr (D == DType::int32) return std::int32_t{};
+  if constexpr (D == DType::int64) return std::int64_t{};
+}
+/// The type of this header that has the layout of T.
+template <Element T>
+using LayoutOf = decltype(element_of<ElementTraits<T>::dtype>());
+
 /// Integers wrap as NCCL's do; signed overflow would be undefined.
 template <class T>
 DPGATHER_HD T add_wrapping(T a, T b) {

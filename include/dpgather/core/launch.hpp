@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <dpgather/core/config.hpp>
+#include <dpgather/core/copy_bytes.hpp>
 #include <dpgather/core/rows.hpp>
 #include <dpgather/core/stream.hpp>
 
@@ -27,11 +28,13 @@ concept RowBody = std::is_trivially_copyable_v<B> &&
 /// Runs `body` on rows `[0, rows)` in stream order, one lane a row. Recorded by value on a
 /// capturing stream. The overload for CUDA streams is in core/cuda/launch.cuh.
 template <RowBody Body>
-void launch(HostStream stream, std::string_view name, std::int64_t rows, Body body) {
+void launch(HostStream stream, std::string_view name, std::int64_t rows, const Body& body) {
+  const auto run = [rows](const Body& work) {
+    for (std::int64_t row = 0; row < rows; ++row) work(row, 0, 1);
+  };
   if (rows == 0) return;
-  stream.submit(name, [rows, body] {
-    for (std::int64_t row = 0; row < rows; ++row) body(row, 0, 1);
-  });
+  if (!stream.capturing()) return run(body);  // at once, without copies of the body
+  stream.submit(name, [run, body] { run(body); });
 }
 
 namespace detail {
@@ -70,7 +73,7 @@ DPGATHER_HD void copy_elements(T* to, const T* from, std::int64_t n, int lane, i
   if (to == from) return;
 #if !defined(__CUDA_ARCH__)
   if (lanes == 1) {
-    if (n > 0) std::memcpy(static_cast<void*>(to), from, static_cast<std::size_t>(n) * sizeof(T));
+    copy_bytes(to, from, static_cast<std::size_t>(n) * sizeof(T));
     return;
   }
 #endif

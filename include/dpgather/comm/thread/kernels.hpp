@@ -4,11 +4,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <numeric>
 
 #include <dpgather/comm/thread/hub.hpp>
 #include <dpgather/comm/thread/staging.hpp>
+#include <dpgather/core/copy_bytes.hpp>
 #include <dpgather/core/element.hpp>
 #include <dpgather/core/vector_sum.hpp>
 
@@ -40,10 +40,17 @@ std::uint64_t run_call(const Meeting& meeting, std::size_t index, std::int64_t a
   T* const recv = static_cast<T*>(mine.recv);
   const std::int64_t count = mine.signature.count;
   std::uint64_t moved = 0;
+  // What all ranks receive is more than the cache holds that they share.
+  const std::int64_t received = mine.signature.op == Collective::all_gather ? count * size : count;
+  const bool past_caches = received > cache_bytes() / size / static_cast<std::int64_t>(sizeof(T));
   const auto copy = [&](T* to, const T* from, std::int64_t n) {
-    if (n > 0 && to != from)
-      std::memcpy(static_cast<void*>(to), from, static_cast<std::size_t>(n) * sizeof(T));
     moved += static_cast<std::uint64_t>(n);
+    if (n == 0 || to == from) return;
+    const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(T);
+    if (past_caches)
+      copy_past_caches(to, from, bytes);
+    else
+      copy_bytes(to, from, bytes);
   };
   // Not from a copy of what is there: peers that share a buffer write to it.
   const auto fetch = [&](T* to, int r, std::int64_t n) {
@@ -111,25 +118,6 @@ std::uint64_t run_call(const Meeting& meeting, std::size_t index, std::int64_t a
       break;
   }
   return moved;
-}
-
-inline std::uint64_t run_call(const Meeting& meeting, std::size_t index, std::int64_t at,
-                              bool second) {
-  switch (meeting.calls(meeting.rank)[index].signature.dtype) {
-    case DType::float32:
-      return run_call<float>(meeting, index, at, second);
-    case DType::float64:
-      return run_call<double>(meeting, index, at, second);
-    case DType::bfloat16:
-      return run_call<bf16>(meeting, index, at, second);
-    case DType::float16:
-      return run_call<fp16>(meeting, index, at, second);
-    case DType::int32:
-      return run_call<std::int32_t>(meeting, index, at, second);
-    case DType::int64:
-      return run_call<std::int64_t>(meeting, index, at, second);
-  }
-  return 0;
 }
 
 }  // namespace dpgather::detail

@@ -11,6 +11,7 @@
 #include <dpgather/comm/argument_checks.hpp>
 #include <dpgather/comm/communicator.hpp>
 #include <dpgather/comm/thread/hub.hpp>
+#include <dpgather/comm/thread/kernels.hpp>
 #include <dpgather/comm/thread/split.hpp>
 #include <dpgather/comm/thread/thread_rank.hpp>
 
@@ -20,8 +21,8 @@ namespace dpgather {
 /// returns. Each rank reads straight from its peers' buffers, so a buffer must stay put until its
 /// call returns. Calls of a few kB (ThreadHub::staged_limit) go by copies in the hub and meet once
 /// in place of twice; so does an all-gather in place into one `recv` that all ranks share, which
-/// copies nothing. No other call may share its `recv`. Sums are in rank order on every rank, in float for 16-bit types: the same bits
-/// everywhere, run after run.
+/// copies nothing. No other call may share its `recv`. Sums are in rank order on every rank, in
+/// float for 16-bit types: the same bits everywhere, run after run.
 ///
 /// Calls of all ranks are compared at every check level (it is free here). After a mismatch, a
 /// deadline or a peer's failure the communicator stays failed. Destroying a handle while peers wait
@@ -122,7 +123,12 @@ class ThreadComm {
              std::uint64_t in_place = 0) {
     signature.dtype = ElementTraits<T>::dtype;
     check_call<Checks>(signature, send, recv, rank(), size(), state_->where(name(signature.op)));
-    queue({.signature = signature, .send = send, .recv = recv, .in_place = in_place}, stream);
+    queue({.signature = signature,
+           .send = send,
+           .recv = recv,
+           .in_place = in_place,
+           .run = &detail::run_call<detail::LayoutOf<T>>},
+          stream);
   }
   template <Element T>
   void issue_v(Collective op, const T* send, T* recv, Counts counts, Counts offsets,
@@ -139,7 +145,8 @@ class ThreadComm {
            .offsets = offsets,
            .in_place = op == Collective::all_gather_v && send == recv + offsets[own]
                            ? hash_counts(offsets)
-                           : 0},
+                           : 0,
+           .run = &detail::run_call<detail::LayoutOf<T>>},
           stream);
   }
 

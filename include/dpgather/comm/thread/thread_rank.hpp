@@ -12,7 +12,6 @@
 #include <vector>
 
 #include <dpgather/comm/thread/hub.hpp>
-#include <dpgather/comm/thread/kernels.hpp>
 #include <dpgather/comm/thread/staging.hpp>
 #include <dpgather/core/stream.hpp>
 
@@ -70,13 +69,13 @@ struct ThreadRank {
     compare(at, meeting);
     bool two_passes = false;
     each(here, [&](const ThreadCall& call, std::size_t i, std::int64_t begin) {
-      moved += run_call(here, i, begin, false);
+      if (call.run != nullptr) moved += call.run(here, i, begin, false);
       two_passes |= call.signature.op == Collective::all_reduce;
     });
     if (two_passes) {
       hub->rejoin();
-      each(here, [&](const ThreadCall&, std::size_t i, std::int64_t begin) {
-        moved += run_call(here, i, begin, true);
+      each(here, [&](const ThreadCall& call, std::size_t i, std::int64_t begin) {
+        if (call.run != nullptr) moved += call.run(here, i, begin, true);
       });
     }
     // Peers read this rank's buffers still.
