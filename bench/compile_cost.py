@@ -5,7 +5,8 @@ usage: bench/compile_cost.py [--compiler CXX]... [--runs N] [--json FILE]
        bench/compile_cost.py --quick      each header compiled once by g++: what tests/run prints in the end
 
 Each header is compiled alone with -std=c++20 -O0, interleaved with an empty file and with the standard headers
-that the library includes; figures are medians. "adds" is what a header adds to the empty file, "beyond the standard
+that the library includes; figures are medians. Last comes an empty file that takes the umbrella precompiled, where the
+compiler can do that. "adds" is what a header adds to the empty file, "beyond the standard
 library" what it adds to a file that has those standard headers already. A compiler that is not there is left out.
 """
 
@@ -52,6 +53,12 @@ def run(arguments):
     return done.stdout
 
 
+def seconds_of(arguments):
+    start = time.monotonic()
+    run(arguments)
+    return time.monotonic() - start
+
+
 def measure(compiler, runs, folder):
     sources = {"nothing": ""}
     for header in HEADERS:
@@ -70,14 +77,36 @@ def measure(compiler, runs, folder):
                          "bytes": program.stat().st_size}
     for _ in range(runs):
         for i, name in enumerate(sources):
-            start = time.monotonic()
-            run(command(compiler, folder / f"{i}.cpp", "-c", "-o", str(folder / "out.o")))
-            seconds[name].append(time.monotonic() - start)
+            seconds[name].append(seconds_of(command(compiler, folder / f"{i}.cpp", "-c", "-o", str(folder / "out.o"))))
             if sys.stderr.isatty():
                 print(f"\r{compiler}: {name:<60}", end="", file=sys.stderr)
     for name in sources:
         figures[name]["seconds"] = statistics.median(seconds[name])
+    if compiler != "nvcc":
+        figures["precompiled"] = measure_precompiled(compiler, runs, folder)
     return figures
+
+
+def precompile(compiler, folder):
+    """Options that take the umbrella precompiled, and the command that makes it."""
+    header = folder / "umbrella.hpp"
+    header.write_text(f"#include <{HEADERS[0]}>\n")
+    made = folder / ("umbrella.hpp.pch" if "clang" in compiler else "umbrella.hpp.gch")
+    take = ["-include-pch", str(made)] if "clang" in compiler else ["-include", str(header)]
+    # clang makes in it what it would make at the end of each file; g++ always does.
+    more = ["-fpch-instantiate-templates"] if "clang" in compiler else []
+    return take, [compiler, "-std=c++20", "-O0", f"-I{INCLUDE}", *more, "-x", "c++-header", str(header), "-o", str(made)]
+
+
+def measure_precompiled(compiler, runs, folder):
+    take, make = precompile(compiler, folder)
+    source = folder / "empty.cpp"
+    source.write_text("int main() {}\n")
+    made, taken = [], []
+    for _ in range(runs):
+        made.append(seconds_of(make))
+        taken.append(seconds_of(command(compiler, source, "-c", "-o", str(folder / "out.o"), *take)))
+    return {"make_seconds": statistics.median(made), "seconds": statistics.median(taken)}
 
 
 def quick(compiler):
@@ -89,15 +118,15 @@ def quick(compiler):
 
         def seconds(text):
             path.write_text(text)
-            start = time.monotonic()
-            run(command(compiler, path, "-c", "-o", f"{folder}/out.o"))
-            return time.monotonic() - start
+            return seconds_of(command(compiler, path, "-c", "-o", f"{folder}/out.o"))
 
         seconds("")  # what is read once from disk
         nothing = seconds("")
         print(f"seconds that including adds to a compile by {compiler} -O0 (one run each, so rough)")
         for name, text in texts.items():
             print(f"{name.removeprefix('dpgather/'):<32}{seconds(text) - nothing:>8.2f}")
+        adds = measure_precompiled(compiler, 1, Path(folder))["seconds"] - nothing
+        print(f"{'dpgather.hpp, precompiled':<32}{adds:>8.2f}")
 
 
 def table(compiler, figures):
@@ -109,6 +138,10 @@ def table(compiler, figures):
         print(f"{header.removeprefix('dpgather/'):<32}{own['seconds'] - nothing['seconds']:>8.2f}"
               f"{own['seconds'] - standard['seconds']:>12.2f}{own['lines']:>10,}{standard['lines']:>10,}"
               f"{own['bytes'] - nothing['bytes']:>13,}")
+    if "precompiled" in figures:
+        taken = figures["precompiled"]
+        print(f"{'dpgather.hpp, precompiled':<32}{taken['seconds'] - nothing['seconds']:>8.2f}"
+              f"   (made in {taken['make_seconds']:.1f} s)")
 
 
 def main():

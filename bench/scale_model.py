@@ -15,17 +15,17 @@ import argparse
 import csv
 import dataclasses
 import json
-import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from common.bad_input import BadInput  # noqa: E402
+from common.gnuplot import draw  # noqa: E402
 from scale.cross_over import IN_GRAPHS, cross_overs  # noqa: E402
 from scale.fit import calibrate, compare  # noqa: E402
-from scale.machine import DEFAULT, MOST_RANKS, BadInput, machine, read_machine  # noqa: E402
+from scale.machine import DEFAULT, MOST_RANKS, machine, read_machine  # noqa: E402
 from scale.modes import MODES, best, rows_moved  # noqa: E402
 
 
@@ -93,13 +93,9 @@ def print_cross_overs(where, found):
 
 def plot(path, found):
     """A panel for each number of ranks: lines where a mode takes over, over skew and bytes."""
-    if shutil.which("gnuplot") is None:
-        raise BadInput("--plot: gnuplot is not installed (Debian package gnuplot-nox)")
     columns = min(3, len(found))
     lines = -(-len(found) // columns)
-    quoted = str(path).replace("'", "''")
-    script = [f"set terminal svg size {400 * columns},{330 * lines} background 'white'", f"set output '{quoted}'",
-              f"set multiplot layout {lines},{columns} title 'Model: where a mode becomes the fastest in graphs'", "set logscale xy",
+    script = [f"set multiplot layout {lines},{columns} title 'Model: where a mode becomes the fastest in graphs'", "set logscale xy",
               "set xlabel 'longest rank / mean'", "set ylabel 'bytes of all ranks'", "set grid", "set xrange [1:64]",
               "set yrange [1e3:1.1e9]", "set format y '10^{%T}'", "set key top right font ',8'", "set pointsize 0.5"]
     for ranks, by_skew in found.items():
@@ -113,10 +109,7 @@ def plot(path, found):
         drawn = [f"$curve{at} with linespoints lw 2 title '{name}' noenhanced" for at, name in enumerate(curves)]
         script += [f"set title '{ranks} ranks; fewest bytes: {first}' noenhanced",
                    "plot " + ", ".join(drawn or [f"NaN title '{first} throughout' noenhanced"])]
-    script.append("unset multiplot")
-    done = subprocess.run(["gnuplot"], input="\n".join(script) + "\n", text=True, capture_output=True)
-    if done.returncode:
-        raise BadInput(f"--plot: gnuplot did not draw {path}: {done.stderr.strip()}")
+    draw(path, script + ["unset multiplot"], (400 * columns, 330 * lines))
 
 
 def print_compared(rows, left_out):

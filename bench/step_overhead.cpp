@@ -149,23 +149,14 @@ class Refresh {
   const std::byte* filled_ = nullptr;
 };
 
-/// The host side of a step in a row, at a captured shape: agree (no copies of records but the step's
-/// number), choose and plan twice as `begin_step` does, key, look-up, counts. Without padding, which
-/// does not depend on W.
-void step(State& state) {
-  const auto counts = some_counts(state.range(0));
-  CallableControl control(0, static_cast<int>(state.range(0)), Refresh(counts));
-  StepAgreement agreement(control, layout_of(state));
-  std::vector<SizePair> pairs;
-  for (std::int64_t i = 1; i <= 36; ++i) pairs.push_back({i * 8, state.range(0) * i * 6 + i * 8});
-  const ShapeSizes sizes(pairs, {.ranks = static_cast<int>(state.range(0))});
-  PassengerCache<> cache(CaptureSizes::sglang(256));
-  const Auto<> mode;
-  DeviceCounts<HostMemory> written(static_cast<int>(state.range(0)), 0);
-  Plan made;
-  measure(state, [&] {
-    agreement.post(Phase{.tokens = 100, .requests = 100, .forward = Forward::decode});
-    const Step agreed = agreement.wait();
+/// Sizes, graphs and counts that a step of `ranks` ranks is planned with.
+struct Planner {
+  explicit Planner(std::int64_t ranks)
+      : sizes(pairs_of(ranks), {.ranks = static_cast<int>(ranks)}),
+        written(static_cast<int>(ranks), 0) {}
+
+  /// Choose and plan twice as `begin_step` does, key, look-up, counts.
+  void operator()(const Step& agreed) {
     const PlanInput input = agreed.plan_input(RowAxis::tokens, 0);
     detail::load_group(input, 0, made);
     benchmark::DoNotOptimize(mode.choose({made.lens, false}, {}).transport);
@@ -176,7 +167,41 @@ void step(State& state) {
     benchmark::DoNotOptimize(mode.choose({made.lens, false}, {}).transport);
     make_static_plan(input, 0, selected.shape, made);
     written.write(made, HostStream{});
+  }
+  static std::vector<SizePair> pairs_of(std::int64_t ranks) {
+    std::vector<SizePair> pairs;
+    for (std::int64_t i = 1; i <= 36; ++i) pairs.push_back({i * 8, ranks * i * 6 + i * 8});
+    return pairs;
+  }
+
+  const ShapeSizes sizes;
+  PassengerCache<> cache{CaptureSizes::sglang(256)};
+  const Auto<> mode;
+  DeviceCounts<HostMemory> written;
+  Plan made;
+};
+
+/// The host side of a step in a row, at a captured shape: agree (no copies of records but the step's
+/// number), then what follows an agreement. Without padding, which does not depend on W.
+void step(State& state) {
+  CallableControl control(0, static_cast<int>(state.range(0)),
+                          Refresh(some_counts(state.range(0))));
+  StepAgreement agreement(control, layout_of(state));
+  Planner plan_step(state.range(0));
+  measure(state, [&] {
+    agreement.post(Phase{.tokens = 100, .requests = 100, .forward = Forward::decode});
+    plan_step(agreement.wait());
   });
+}
+
+/// What of `step` follows the agreement.
+void after_agreement(State& state) {
+  CallableControl control(0, static_cast<int>(state.range(0)), Echo(some_counts(state.range(0))));
+  StepAgreement agreement(control, layout_of(state));
+  agreement.post(Phase{.tokens = 100, .requests = 100, .forward = Forward::decode});
+  const Step agreed = agreement.wait();
+  Planner plan_step(state.range(0));
+  measure(state, [&] { plan_step(agreed); });
 }
 
 /// Plan to the addresses that element work reads.
@@ -240,6 +265,7 @@ void pad(State& state) {
 
 #define DPGATHER_BENCH(name) BENCHMARK(name)->RangeMultiplier(8)->Range(1, 4096)->Arg(1024)
 DPGATHER_BENCH(step);
+DPGATHER_BENCH(after_agreement);
 DPGATHER_BENCH(agree);
 DPGATHER_BENCH(copy_records);
 DPGATHER_BENCH(rule);

@@ -57,9 +57,9 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--runs", options.runs, "medians are over these")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  app.add_flag(
-      "--pin,!--no-pin", options.pin,
-      "where each rank has a core, keep it there (not for mpi, where mpirun binds); on by default");
+  app.add_flag("--pin,!--no-pin", options.pin,
+               "keep ranks on cores, round and round if there are fewer (not for mpi, where mpirun "
+               "binds); on by default");
   app.add_option("--json", options.json, "file to write");
 }
 
@@ -104,25 +104,20 @@ std::ofstream opened(const std::string& path) {
   return file;
 }
 
-bool pins(const Result& result, const Options& options) {
-  return options.pin && bench::can_pin(result.ranks);
-}
-
 void on_this_host(const Options& options) {
   std::ofstream json = opened(options.json);
   std::vector<Result> results;
   for (const std::string& control : options.controls)
     for (const int ranks : options.ranks) {
       results.push_back(result_of(control, ranks, options));
-      if (pins(results.back(), options)) results.back().setting = "pinned";
+      if (options.pin) results.back().setting = "pinned";
     }
   repeat(options, results, [&](const Result& result, const Samples& samples) {
     const Plane plane = planes.at(result.control);
-    const bool pinned = pins(result, options);
     if (plane == Plane::shared_memory)
-      run_processes(result.ranks, pinned, options.plan, samples);
+      run_processes(result.ranks, options.pin, options.plan, samples);
     else
-      run_threads(plane, result.ranks, pinned, options.plan, samples);
+      run_threads(plane, result.ranks, options.pin, options.plan, samples);
   });
   report(results, json);
 }

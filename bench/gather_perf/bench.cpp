@@ -45,8 +45,8 @@ PeerPtr peer_of(Comm comm, int ranks, std::string& why) {
 }  // namespace
 
 Bench::Bench(const Options& options, const Processes& processes)
-    : options_(options), processes_(processes), threads_(processes, options.ranks, options.pins()) {
-  if (processes.of_mpirun()) group_.emplace(processes, options.pins());
+    : options_(options), processes_(processes), threads_(processes, options.ranks, options.pin) {
+  if (processes.of_mpirun()) group_.emplace(processes, options.pin);
   for (const Comm comm : options.comms) add(comm);
 }
 

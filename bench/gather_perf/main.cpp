@@ -70,7 +70,7 @@ std::string settings_of(const Options& options, const Processes& processes) {
       "{} ranks on {} cores{}; threads{}; {} calls after {} in each of {} rounds, medians; rows of "
       "{} "
       "elements{}",
-      options.ranks, std::thread::hardware_concurrency(), options.pins() ? ", pinned" : "",
+      options.ranks, std::thread::hardware_concurrency(), options.pin ? ", pinned" : "",
       processes.of_mpirun() ? fmt::format(", and processes, mpi_yield_when_idle {}",
                                           yields == nullptr ? "not set" : yields)
                             : "",

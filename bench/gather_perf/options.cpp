@@ -109,7 +109,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, int proc
   number("--in-place", options.in_place, 0, 1, "measure in place too");
   auto* threads = number("-t,--nthreads", options.ranks, 1, max_ranks, "ranks");
   app.add_flag("--pin,!--no-pin", options.pin,
-               "where each rank has a core, keep it there; on by default");
+               "keep ranks on cores, round and round if there are fewer; on by default");
   number("--hosts", options.hosts, 1, max_ranks, "that a DpGather is told of");
   number("--hidden", options.hidden, 1, 1 << 20, "elements of a row, where rows are counted");
   number("--seed", options.seed, 0, std::int64_t{1} << 62, "of steps drawn from the trace");

@@ -8,7 +8,6 @@
 
 #include "case.hpp"
 #include "command_line/bad_input.hpp"
-#include "common/pin.hpp"
 
 namespace gather_perf {
 
@@ -38,8 +37,6 @@ struct Options {
   std::string trace_counts = {};  ///< CSV of `serve_trace --dry-run --counts`
   std::uint64_t seed = 1;         ///< of the steps drawn from it
   std::string json = {};          ///< file; empty: none
-
-  [[nodiscard]] bool pins() const { return pin && bench::can_pin(ranks); }
 };
 
 using command_line::BadInput;

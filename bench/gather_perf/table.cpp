@@ -65,7 +65,7 @@ std::string footing(const std::vector<Result>& results) {
 
 std::string to_json(const std::vector<Result>& results, const std::string& settings) {
   using Json = nlohmann::ordered_json;
-  Json list = Json::array();
+  std::string list;  // a line for each
   for (const Result& result : results) {
     Json json = {{"comm", name(result.comm)},
                  {"what", name(result.of.what)},
@@ -83,9 +83,9 @@ std::string to_json(const std::vector<Result>& results, const std::string& setti
                  {"min_us", result.least * 1e6},
                  {"wrong", result.wrong}};
     if (is_of_gather(result.of.what)) json["mode"] = name(result.mode);
-    list.push_back(std::move(json));
+    list += (list.empty() ? "\n" : ",\n") + json.dump();
   }
-  return Json{{"settings", settings}, {"results", list}}.dump(2) + "\n";
+  return fmt::format("{{\"settings\": {},\n\"results\": [{}\n]}}\n", Json(settings).dump(), list);
 }
 
 }  // namespace gather_perf

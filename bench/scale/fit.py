@@ -5,7 +5,9 @@ import itertools
 from dataclasses import replace
 
 from .costs import Collectives
-from .machine import BadInput, Link, number, read_json
+from common.bad_input import BadInput
+
+from .machine import Link, number, read_json
 from .modes import MODES, seconds
 
 COLLECTIVES = {"all_gather": "max_len", "reduce_scatter": "max_len", "all_reduce": "sum_len_all_reduce",

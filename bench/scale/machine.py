@@ -3,11 +3,9 @@
 import json
 from dataclasses import dataclass
 
+from common.bad_input import BadInput
+
 MOST_RANKS = 4096
-
-
-class BadInput(Exception):
-    """One line for the user."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,12 @@
 
 #include <dpgather/dpgather.hpp>
 
+#include "common/pin.hpp"
 #include "contender.hpp"
+#include "limits.hpp"
 #include "report.hpp"
 #include "sequence.hpp"
+#include "whole_step.hpp"
 
 namespace step_cost {
 
@@ -30,7 +33,7 @@ template <class Comm, class Control, class Barrier>
 Report compare(Comm& comm, Control& control, const Options& options, const Sequence& steps,
                const Barrier& barrier) {
   using namespace dpgather;
-  const bench::Pinned here(comm.rank(), options.pins());
+  const bench::Pinned here(comm.rank(), options.pin);
   const GatherConfig config{.layout = {.dp = comm.size()},
                             .hidden = options.hidden,
                             .max_local_rows = std::max<std::int64_t>(most_rows(steps), 64)};
@@ -49,6 +52,9 @@ Report compare(Comm& comm, Control& control, const Options& options, const Seque
   const auto rule = all.size() - 1;
   all.push_back(copies(static_cast<std::size_t>(comm.rank()), config.max_local_rows * comm.size(),
                        options.hidden, barrier, options.rewrite));
+  if constexpr (PeerCommunicator<Comm>)
+    all.push_back(
+        copies_across(comm, config.max_local_rows, options.hidden, barrier, options.rewrite));
   all.push_back(barrier_alone(barrier));
 
   for (std::int64_t pass = -1; pass < options.passes; ++pass) {  // the first is to warm up

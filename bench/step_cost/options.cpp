@@ -33,7 +33,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, int proc
                "ranks write what they send before each step, as a model does, so that it is in no "
                "cache of their peers; on by default");
   app.add_flag("--pin,!--no-pin", options.pin,
-               "where each rank has a core, keep it there; on by default");
+               "keep ranks on cores, round and round if there are fewer; on by default");
   app.add_option("--json", options.json, "file for the results");
   if (!command_line::parse(app, argc, argv, help)) return std::nullopt;
   if (processes > max_ranks)

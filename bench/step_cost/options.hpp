@@ -6,7 +6,6 @@
 #include <string>
 
 #include "command_line/bad_input.hpp"
-#include "common/pin.hpp"
 
 namespace step_cost {
 
@@ -24,9 +23,7 @@ struct Options {
   std::string counts = {};  ///< CSV of `serve_trace --dry-run --counts`; empty: synthetic steps
   std::string json = {};    ///< file; empty: none
   bool rewrite = true;      ///< what ranks send, before each step
-  bool pin = true;          ///< ranks to cores, where each has one
-
-  [[nodiscard]] bool pins() const { return pin && bench::can_pin(ranks); }
+  bool pin = true;          ///< ranks to cores
 };
 
 /// `processes`: of mpirun; 0: ranks are threads. Throws BadInput. None: help was asked for, and its

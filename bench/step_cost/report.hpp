@@ -9,6 +9,7 @@ namespace step_cost {
 
 /// What the others are compared with: together copies and two barriers.
 inline constexpr const char* copies_and_barrier = "copies, a barrier";
+inline constexpr const char* copies_between_ranks = "copies between ranks";
 inline constexpr const char* a_barrier = "a barrier";
 
 struct Report {

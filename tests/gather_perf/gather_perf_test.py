@@ -1,6 +1,7 @@
 """gather_perf_test.py GATHER_PERF [MPIRUN]: what it measures is right, and what it is asked is checked. No time is looked at."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -157,9 +158,42 @@ class Refuses(unittest.TestCase):
             self.refuses(ask, *expected)
 
 
+class Plots(unittest.TestCase):
+    def plot(self, *results):
+        svg = Path(folder.name) / "plot.svg"
+        svg.unlink(missing_ok=True)
+        script = Path(__file__).resolve().parents[2] / "bench" / "plot_gather_perf.py"
+        done = subprocess.run([sys.executable, str(script), "--svg", str(svg), *results], capture_output=True, text=True)
+        return done, svg
+
+    @unittest.skipIf(shutil.which("gnuplot") is None, "gnuplot is not installed")
+    def test_there_is_a_panel_for_each_collective_and_number_of_ranks_and_a_line_for_each_contender(self):
+        files = []
+        for ranks in (2, 3):
+            measure("-t", str(ranks), "--what", "barrier,all_gather,reduce_scatter,gather", "--comm", "thread,copy", "-b", "1K", "-e", "4K")
+            files.append(str((Path(folder.name) / "results.json").rename(Path(folder.name) / f"{ranks}.json")))
+        done, svg = self.plot(*files)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        text = svg.read_text()
+        for title in ("all_gather, 2 ranks", "all_gather, 3 ranks", "reduce_scatter, 2 ranks", "reduce_scatter, 3 ranks"):
+            self.assertEqual(text.count(title), 1, title)
+        self.assertEqual((text.count("<title>thread</title>"), text.count("<title>copy</title>")), (4, 4))
+        self.assertNotIn("barrier", text)
+
+    def test_a_file_of_something_else_is_refused_by_name(self):
+        path = Path(folder.name) / "other.json"
+        for text in ("no JSON", "[]", '{"results": []}', "{}"):
+            path.write_text(text)
+            done, svg = self.plot(str(path))
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, r"^plot_gather_perf: .*other\.json")
+            self.assertEqual(done.stderr.count("\n"), 1)
+            self.assertFalse(svg.exists())
+
+
 if __name__ == "__main__":
     if MPIRUN is None:
-        suite = [unittest.defaultTestLoader.loadTestsFromTestCase(case) for case in (Refuses, Measures)]
+        suite = [unittest.defaultTestLoader.loadTestsFromTestCase(case) for case in (Refuses, Measures, Plots)]
     else:  # what Measures has is of threads alone
         suite = [MeasuresProcesses(name) for name in vars(MeasuresProcesses) if name.startswith("test_")]
     sys.exit(0 if unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite(suite)).wasSuccessful() else 1)

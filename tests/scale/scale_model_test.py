@@ -11,10 +11,11 @@ from pathlib import Path
 
 BENCH = sys.argv.pop(1)
 sys.path.insert(0, BENCH)
+from common.bad_input import BadInput  # noqa: E402
 from scale.costs import Collectives, Link, link_at, tree_messages  # noqa: E402
 from scale.cross_over import cross_overs, skewed  # noqa: E402
 from scale.fit import calibrate, compare, least_squares, spread  # noqa: E402
-from scale.machine import BadInput, Machine, machine  # noqa: E402
+from scale.machine import Machine, machine  # noqa: E402
 from scale.modes import MODES, best, rows_moved, seconds, step_seconds  # noqa: E402
 
 # Powers of two, so that sums are exact: 1 s a message and 1/4 s a byte inside, 16 s and 2 s between, 1/8 s to add a byte.

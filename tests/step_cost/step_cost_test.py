@@ -36,7 +36,7 @@ class Runs(unittest.TestCase):
                 self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
                 result = json.loads(out.read_text())
                 self.assertEqual((result["ranks"], result["steps"], result["of_trace"]), (ranks, 20, counts is not None))
-                expected = EVERYWHERE if MPIRUN else EVERYWHERE | {"sum_len_peer_store"}
+                expected = EVERYWHERE if MPIRUN else EVERYWHERE | {"sum_len_peer_store", "copies between ranks"}
                 self.assertEqual(set(result["us_per_step"]), expected)
                 for name, line in result["us_per_step"].items():
                     self.assertGreater(line["median"], 0, name)

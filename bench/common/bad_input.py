@@ -1,0 +1,5 @@
+"""What the benches' scripts refuse."""
+
+
+class BadInput(Exception):
+    """One line for the user."""
