@@ -67,3 +67,43 @@ TEST_CASE(
       test::expect(float(sum[i]) == 6 * values[i], "sum ", i, " is ", float(sum[i]));
   });
 }
+
+TEST_CASE(
+    "ranks that share out a one-sided sum get the bits of one that adds alone, in place too") {
+  for (const int ranks : {1, 2, 3, 5}) {
+    for (const bool in_place : {false, true}) {
+      for (int many = 0; many < ranks; ++many) {
+        // One rank has nearly all rows, one has none if there are three; more than is staged.
+        std::vector<std::int64_t> counts(static_cast<std::size_t>(ranks), 13), offsets;
+        counts[static_cast<std::size_t>((many + 1) % ranks)] = 0;
+        counts[static_cast<std::size_t>(many)] = 20'011;
+        std::int64_t all = 0;
+        for (const std::int64_t n : counts) offsets.push_back(all), all += n + 3;
+        const auto sent = [](int rank, std::int64_t i) {
+          return bf16(static_cast<float>((i * 7 + rank * 31) % 257) / 16);
+        };
+        run_ranks(ranks, [&](ThreadComm<>& comm) {
+          const auto own = static_cast<std::size_t>(comm.rank());
+          std::vector<bf16> send(static_cast<std::size_t>(all)), apart(send.size(), bf16(-1));
+          for (std::int64_t i = 0; i < all; ++i)
+            send[static_cast<std::size_t>(i)] = sent(comm.rank(), i);
+          bf16* const out = in_place ? send.data() + offsets[own] : apart.data();
+          const auto before = comm.elements_moved();
+          comm.reduce_scatter_v<bf16>(send.data(), out, counts, offsets, HostStream{});
+          std::int64_t wrong = 0;
+          for (std::int64_t i = 0; i < counts[own]; ++i) {
+            float sum = 0;
+            for (int r = 0; r < ranks; ++r) sum += float(sent(r, offsets[own] + i));
+            wrong += out[i].bits != bf16(sum).bits;
+          }
+          for (std::int64_t i = counts[own]; i < all && !in_place; ++i)
+            wrong += apart[static_cast<std::size_t>(i)].bits != bf16(-1).bits;
+          test::expect(wrong == 0, wrong, " wrong elements of ", counts[own]);
+          test::expect(
+              comm.elements_moved() - before == static_cast<std::uint64_t>(counts[own] * ranks),
+              "what other ranks add for this one is not counted as its own");
+        });
+      }
+    }
+  }
+}

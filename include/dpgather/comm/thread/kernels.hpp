@@ -1,10 +1,10 @@
 // What a rank does once all ranks have arrived: it reads from its peers' buffers, or from their copies.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 
 #include <dpgather/comm/thread/hub.hpp>
 #include <dpgather/comm/thread/staging.hpp>
@@ -22,6 +22,32 @@ struct Part {
     return {first, count * (slice + 1) / slices - first};
   }
 };
+
+/// Elements [first, first + count) of `owner`'s block, in which all blocks before it have `before`
+/// elements.
+struct Share {
+  int owner;
+  std::int64_t first, count, before;
+};
+
+/// `f(share)` for what `rank` adds up of a reduce_scatter_v: its own block; but where one rank would
+/// have over 5/4 of the mean to do, all ranks do equally much, and write into their peers' `recv`.
+template <class F>
+void for_shares(const ThreadCall& call, int size, int rank, bool staged, const F& f) {
+  const std::int64_t all = call.signature.count;
+  const std::int64_t most = *std::max_element(call.counts.begin(), call.counts.end());
+  const bool spread = !staged && most > (all + all / 4) / size;
+  const Part part = Part::of(all, size, rank);
+  std::int64_t before = 0;
+  for (int owner = 0; owner < size; ++owner) {
+    const std::int64_t count = call.counts[static_cast<std::size_t>(owner)];
+    const std::int64_t first = std::max(part.first, before) - before;
+    const std::int64_t end = std::min(part.first + part.count - before, count);
+    if (spread && end > first) f(Share{owner, first, end - first, before});
+    if (!spread && owner == rank && count > 0) f(Share{owner, 0, count, before});
+    before += count;
+  }
+}
 
 /// Runs one call of this rank; `second` is the pass after a barrier that all-reduce needs. `at`:
 /// where the call's copies begin, if it is staged. Returns the elements read from ranks, own ones
@@ -68,6 +94,8 @@ std::uint64_t run_call(const Meeting& meeting, std::size_t index, std::int64_t a
     } else {
       sum_on_host(to, n, size, source);
     }
+  };
+  const auto note_added = [&](std::int64_t n) {
     moved += static_cast<std::uint64_t>(n) * static_cast<std::uint64_t>(size);
   };
   switch (mine.signature.op) {
@@ -85,16 +113,19 @@ std::uint64_t run_call(const Meeting& meeting, std::size_t index, std::int64_t a
       if (!second) fetch(recv, mine.signature.root, count);
       break;
     case Collective::reduce_scatter:
-      if (!second) add(recv, count, [&](int r) { return sent(r) + rank * count; });
+      if (second) break;
+      add(recv, count, [&](int r) { return sent(r) + rank * count; });
+      note_added(count);
       break;
     case Collective::reduce_scatter_v:
-      if (!second) {
-        const auto own = static_cast<std::size_t>(rank);
-        const std::int64_t before =
-            std::accumulate(mine.counts.begin(), mine.counts.begin() + rank, std::int64_t{0});
-        add(recv, mine.counts[own],
-            [&](int r) { return sent(r) + (from_copy(r) ? before : peer(r).offsets[own]); });
-      }
+      if (second) break;
+      note_added(mine.counts[static_cast<std::size_t>(rank)]);
+      for_shares(mine, size, rank, meeting.staged, [&](const Share& share) {
+        const auto owner = static_cast<std::size_t>(share.owner);
+        add(static_cast<T*>(peer(share.owner).recv) + share.first, share.count, [&](int r) {
+          return sent(r) + share.first + (from_copy(r) ? share.before : peer(r).offsets[owner]);
+        });
+      });
       break;
     case Collective::all_reduce: {
       // Each rank sums one part of all buffers, then fetches the other parts.
@@ -104,6 +135,7 @@ std::uint64_t run_call(const Meeting& meeting, std::size_t index, std::int64_t a
       if (!second) {
         const Part part = Part::of(count, size, rank);
         add(sums(rank) + part.first, part.count, [&](int r) { return sent(r) + part.first; });
+        note_added(part.count);
       } else {
         for_peers([&](int r) {
           const Part part = Part::of(count, size, r);
