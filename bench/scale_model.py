@@ -70,7 +70,7 @@ def judge(parameters, path, options):
                      "step_us": statistics.fmean(seconds for seconds, _ in ways) * 1e6,
                      "rows_moved_per_row": sum(rows_moved(mode, counts) for counts in steps) / sum(map(sum, steps))})
     skew = statistics.fmean(max(counts) * ranks / sum(counts) for counts in steps)
-    return {"file": str(path), "ranks": ranks, "steps": len(steps), "rows_per_step": sum(map(sum, steps)) / len(steps),
+    return {"file": Path(path).name, "ranks": ranks, "steps": len(steps), "rows_per_step": sum(map(sum, steps)) / len(steps),
             "skew": skew, "modes": sorted(rows, key=lambda row: row["step_us"])}
 
 

@@ -23,7 +23,9 @@ def figures(options, arguments, folder):
                           capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"trace_cost: {' '.join(arguments)}: {done.stderr.strip()}")
-    return json.loads(path.read_text())
+    told = json.loads(path.read_text())
+    told["settings"]["traffic"] = Path(options.trace).name  # kept in docs, where a path says nothing
+    return told
 
 
 def ratio(part, whole):

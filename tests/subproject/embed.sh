@@ -30,6 +30,7 @@ if $meson introspect --targets "$work/build" | grep -q 'test_main'; then
 fi
 $meson compile -C "$work/build"
 "$work/build/app"
+"$work/build/precompiled"
 
 # Nothing of the library is installed with the project that embeds it.
 if [ "$how" = subproject ]; then

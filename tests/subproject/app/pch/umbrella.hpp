@@ -1,0 +1,2 @@
+// What executables of this project may take precompiled.
+#include <dpgather/dpgather.hpp>
