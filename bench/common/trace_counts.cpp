@@ -34,7 +34,8 @@ std::vector<std::string_view> cells_of(std::string_view line) {
 std::vector<std::vector<std::int64_t>> read_trace_counts(const std::string& path, int ranks) {
   std::ifstream file(path);
   std::string line;
-  if (!file || !std::getline(file, line)) throw BadInput(fmt::format("cannot read {}", path));
+  if (!file) throw BadInput(fmt::format("cannot read {}", path));
+  std::getline(file, line);          // an empty file is refused as its first line
   constexpr std::size_t before = 2;  // live, forward
   if (!line.starts_with("live,forward,0"))
     throw BadInput(fmt::format("{}: the first line is '{}', must be live,forward,0,1,...", path,

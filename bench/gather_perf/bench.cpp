@@ -42,6 +42,10 @@ PeerPtr peer_of(Comm comm, int ranks, std::string& why) {
   return nullptr;
 }
 
+std::string contender(Comm comm, Mode mode, What what) {
+  return fmt::format("{} {}", name(comm), is_of_gather(what) ? name(mode) : name(what));
+}
+
 }  // namespace
 
 Bench::Bench(const Options& options, const Processes& processes)
@@ -63,7 +67,10 @@ void Bench::add(Comm comm) {
 
 std::vector<Result> Bench::run(const Case& of) {
   std::vector<Entry> entries = make_entries(of);
-  for (Entry& entry : entries) settle(entry, of);
+  for (Entry& entry : entries) {
+    settle(entry, of);
+    had_call_[contender(entry.comm, entry.mode, of.what)] |= entry.there;
+  }
   for (std::int64_t round = 0; round < options_.rounds; ++round)
     for (Entry& entry : entries)
       if (entry.there) entry.times.push_back(time(entry, entry.iterations));
@@ -73,6 +80,13 @@ std::vector<Result> Bench::run(const Case& of) {
   for (Entry& entry : entries)  // buffers are freed by all ranks together
     entry.world->sum([&](int rank) { return entry.subjects[index(rank)].reset(), 0.0; });
   return results;
+}
+
+std::vector<std::string> Bench::left_out() const {
+  std::vector<std::string> names;
+  for (const auto& [name, had_call] : had_call_)
+    if (!had_call) names.push_back(name);
+  return names;
 }
 
 std::vector<Bench::Entry> Bench::make_entries(const Case& of) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +26,8 @@ class Bench {
   /// Collective over all processes: runs everyone `rounds` times in turn, so that what disturbs the
   /// machine disturbs them alike. Nobody who has no such call.
   [[nodiscard]] std::vector<Result> run(const Case& of);
+  /// Contenders that were asked for, but had no such call in any case so far.
+  [[nodiscard]] std::vector<std::string> left_out() const;
 
  private:
   struct Present {
@@ -56,6 +59,7 @@ class Bench {
   std::optional<ProcessWorld> group_;
   std::vector<Present> present_;
   std::vector<std::string> absent_;
+  std::map<std::string, bool> had_call_;  ///< by contender
 };
 
 }  // namespace gather_perf

@@ -127,6 +127,8 @@ std::int64_t measure(const Options& options, const Processes& processes) {
     all.insert(all.end(), out_of_place.begin(), out_of_place.end());
     all.insert(all.end(), in_place.begin(), in_place.end());
   });
+  for (const std::string& name : bench.left_out())
+    say(fmt::format("# left out: {}: there is none between these ranks\n", name));
   say(footing(all));
   if (speaks && !options.json.empty()) {
     std::ofstream file(options.json);

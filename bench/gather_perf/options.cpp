@@ -11,28 +11,33 @@ namespace gather_perf {
 
 namespace {
 
-/// Takes the name of an enumerator, up to `last`, for its number.
+/// Takes the name of one of `values` for its number.
 template <class Enum>
-CLI::Validator choice(Enum last) {
-  std::vector<std::string> names;
-  std::string all;
-  for (int i = 0; i <= static_cast<int>(last); ++i) {
-    names.emplace_back(name(static_cast<Enum>(i)));
-    all += (i == 0 ? "" : ", ") + names.back();
-  }
+CLI::Validator choice(const std::vector<Enum>& values) {
   return CLI::Validator(
-      [=](std::string& text) -> std::string {
-        for (std::size_t i = 0; i < names.size(); ++i)
-          if (names[i] == text) return text = std::to_string(i), "";
+      [values](std::string& text) -> std::string {
+        std::string all;
+        for (const Enum value : values) {
+          if (name(value) == text) return text = std::to_string(static_cast<int>(value)), "";
+          all += fmt::format("{}{}", all.empty() ? "" : ", ", name(value));
+        }
         return fmt::format("'{}' is unknown, must be one of {}", text, all);
       },
       "");
 }
 
+/// Those up to `last`.
+template <class Enum>
+std::vector<Enum> up_to(Enum last) {
+  std::vector<Enum> values;
+  for (int i = 0; i <= static_cast<int>(last); ++i) values.push_back(static_cast<Enum>(i));
+  return values;
+}
+
 template <class Enum>
 void add_list(CLI::App& app, const std::string& option, std::vector<Enum>& values, Enum last,
               const std::string& about) {
-  app.add_option(option, values, about)->delimiter(',')->transform(choice(last));
+  app.add_option(option, values, about)->delimiter(',')->transform(choice(up_to(last)));
 }
 
 constexpr std::int64_t max_bytes = std::int64_t{1} << 32;
@@ -61,8 +66,6 @@ void check(const Options& options, bool threads_given, int processes) {
   if (ranks % options.hosts != 0)
     throw BadInput(
         fmt::format("--hosts is {}, must divide the number of ranks, {}", options.hosts, ranks));
-  if (options.dtype != dpgather::DType::bfloat16 && options.dtype != dpgather::DType::float32)
-    throw BadInput(fmt::format("--datatype is {}, must be bf16 or float", name(options.dtype)));
   if (options.end / 2 > max_elements)
     throw BadInput(fmt::format("--maxbytes is {}, at most {} elements are measured", options.end,
                                max_elements));
@@ -118,7 +121,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv, int proc
       ->check(CLI::Range(1e-3, 60.0))
       ->capture_default_str();
   app.add_option("-d,--datatype", options.dtype, "bf16 (the default) or float")
-      ->transform(choice(dpgather::DType::int64));
+      ->transform(choice(std::vector{dpgather::DType::bfloat16, dpgather::DType::float32}));
   app.add_option("--trace-counts", options.trace_counts,
                  "counts of steps, as serve_trace --dry-run --counts writes them");
   app.add_option("--json", options.json, "file for the results");

@@ -1,6 +1,7 @@
 #include "table.hpp"
 
 #include <map>
+#include <string>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,9 +11,10 @@ namespace gather_perf {
 
 namespace {
 
-/// Of a DpGather the mode, of a collective what is called.
-std::string_view call_of(const Result& result) {
-  return is_of_gather(result.of.what) ? name(result.mode) : name(result.of.what);
+/// Of a DpGather the mode, and whether it is the way back; of a collective what is called.
+std::string call_of(const Result& result) {
+  if (!is_of_gather(result.of.what)) return std::string(name(result.of.what));
+  return fmt::format("{}{}", result.of.what == What::back ? "back:" : "", name(result.mode));
 }
 
 std::string times(const Result* result) {
@@ -26,10 +28,10 @@ std::string times(const Result* result) {
 
 std::string heading() {
   return fmt::format(
-      "#{:>66}{:>26}{:>35}\n"
-      "#{:>11} {:>12} {:>9} {:>8} {:>20} {:>8} {:>10} {:>7} {:>7} {:>6} {:>10} {:>7} {:>7} {:>6} "
+      "#{:>71}{:>26}{:>35}\n"
+      "#{:>11} {:>12} {:>9} {:>8} {:>25} {:>8} {:>10} {:>7} {:>7} {:>6} {:>10} {:>7} {:>7} {:>6} "
       "{:>12} {:>6}\n"
-      "#{:>11} {:>12} {:>9} {:>8} {:>20} {:>8} {:>10} {:>7} {:>7} {:>6} {:>10} {:>7} {:>7} {:>6} "
+      "#{:>11} {:>12} {:>9} {:>8} {:>25} {:>8} {:>10} {:>7} {:>7} {:>6} {:>10} {:>7} {:>7} {:>6} "
       "{:>12} {:>6}\n",
       "", "out-of-place", "in-place", "size", "count", "type", "comm", "call", "counts", "time",
       "algbw", "busbw", "#wrong", "time", "algbw", "busbw", "#wrong", "wire", "eff", "(B)",
@@ -41,7 +43,7 @@ std::string line(const Result* out_of_place, const Result* in_place) {
   const Result& any = out_of_place != nullptr ? *out_of_place : *in_place;
   const std::string wire = any.wire_bytes > 0 ? fmt::format("{:.0f}", any.wire_bytes) : "-";
   const std::string efficiency = any.wire_bytes > 0 ? fmt::format("{:.3f}", any.efficiency()) : "-";
-  return fmt::format(" {:>11} {:>12} {:>9} {:>8} {:>20} {:>8} {} {} {:>12} {:>6}\n", any.of.bytes(),
+  return fmt::format(" {:>11} {:>12} {:>9} {:>8} {:>25} {:>8} {} {} {:>12} {:>6}\n", any.of.bytes(),
                      any.of.elements(), name(any.of.dtype), name(any.comm), call_of(any),
                      name(any.of.spread), times(out_of_place), times(in_place), wire, efficiency);
 }
@@ -58,7 +60,7 @@ std::string footing(const std::vector<Result>& results) {
   std::string text =
       fmt::format("# Out of bounds values : {} {}\n", wrong, wrong == 0 ? "OK" : "FAILED");
   for (const auto& [who, bandwidth] : bandwidths)
-    text += fmt::format("# Avg bus bandwidth    : {:<30} {:.4f}\n", who,
+    text += fmt::format("# Avg bus bandwidth    : {:<35} {:.4f}\n", who,
                         bandwidth.first / bandwidth.second);
   return text;
 }

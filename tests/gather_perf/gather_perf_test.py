@@ -141,7 +141,7 @@ class Refuses(unittest.TestCase):
         self.refuses(["--hosts", "3"], "3", "2")
         self.refuses(["--what", "all_gather,x"], "'x' is unknown", "all_gather_v")
         self.refuses(["--mode", "best"], "'best' is unknown", "max_len")
-        self.refuses(["-d", "fp16"], "fp16", "bf16 or float")
+        self.refuses(["-d", "fp16"], "fp16", "must be one of bf16, float")
         self.refuses(["--comm", "mpi"], "mpi", "not started by mpirun")
         self.refuses(["--counts", "trace"], "--trace-counts")
         self.refuses(["--json", "/nowhere/x"], "/nowhere/x")
@@ -151,11 +151,23 @@ class Refuses(unittest.TestCase):
         path = Path(folder.name) / "counts.csv"
         ask = ["-t", "2", "--counts", "trace", "--trace-counts", str(path)]
         self.refuses(ask[:-1] + ["/nowhere/x"], "cannot read /nowhere/x")
-        for text, *expected in (("a,b\n", "first line"), ("live,forward,0\n1,decode,3\n", "1 ranks", "2"),
+        for text, *expected in (("", "first line is ''"), ("a,b\n", "first line"), ("live,forward,0\n1,decode,3\n", "1 ranks", "2"),
                                 ("live,forward,0,1\n1,decode,3\n", ":2:", "3 cells"), ("live,forward,0,1\n1,decode,3,x\n", ":2:", "'x'"),
                                 ("live,forward,0,1\n1,decode,3,-1\n", "'-1'"), ("live,forward,0,1\n1,idle,0,0\n", "no step with rows")):
             path.write_text(text)
             self.refuses(ask, *expected)
+
+
+class Says(unittest.TestCase):
+    def test_lines_name_the_way_and_contenders_without_such_a_call_are_named_once(self):
+        _, text = measure("-t", "2", "--what", "gather,back", "--mode", "max_len,sum_len_peer_store", "--comm", "thread", "-b", "1K", "-e", "1K", "--hidden", "16")
+        calls = [line.split()[4] for line in text.splitlines() if line.startswith(" ")]
+        self.assertEqual(calls.count("max_len"), 1, text)
+        self.assertEqual(calls.count("back:max_len"), 1, text)
+        self.assertNotIn("left out", text)
+        _, text = measure("-t", "2", "--hosts", "2", "--what", "gather,back", "--mode", "max_len,sum_len_peer_store", "--comm", "thread", "-b", "1K", "-e", "1K", "--hidden", "16")
+        self.assertEqual(text.count("# left out: thread sum_len_peer_store"), 1, text)
+        self.assertEqual(text.count("left out"), 1, text)
 
 
 class Plots(unittest.TestCase):
@@ -193,7 +205,7 @@ class Plots(unittest.TestCase):
 
 if __name__ == "__main__":
     if MPIRUN is None:
-        suite = [unittest.defaultTestLoader.loadTestsFromTestCase(case) for case in (Refuses, Measures, Plots)]
+        suite = [unittest.defaultTestLoader.loadTestsFromTestCase(case) for case in (Refuses, Measures, Says, Plots)]
     else:  # what Measures has is of threads alone
         suite = [MeasuresProcesses(name) for name in vars(MeasuresProcesses) if name.startswith("test_")]
     sys.exit(0 if unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite(suite)).wasSuccessful() else 1)
