@@ -20,16 +20,15 @@ from common.gnuplot import draw  # noqa: E402
 def read(path):
     """{(what, ranks): {comm: [(bytes of a rank, us)]}}"""
     try:
-        results = json.loads(Path(path).read_text(encoding="utf-8"))["results"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: is not what gather_perf --json writes ({error})") from error
-    panels = {}
-    for result in results:
-        if "mode" in result or result["counts"] != "even" or result["in_place"] or result["bytes"] == 0:
-            continue
-        curves = panels.setdefault((result["what"], result["ranks"]), {})
-        curves.setdefault(result["comm"], []).append((result["bytes"] / result["ranks"], result["time_us"]))
-    return panels
+        panels = {}
+        for result in json.loads(Path(path).read_text(encoding="utf-8"))["results"]:
+            if "mode" in result or result["counts"] != "even" or result["in_place"] or result["bytes"] == 0:
+                continue
+            curves = panels.setdefault((result["what"], result["ranks"]), {})
+            curves.setdefault(result["comm"], []).append((result["bytes"] / result["ranks"], result["time_us"]))
+        return panels
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise BadInput(f"{path}: is not what gather_perf --json writes ({error!r})") from error
 
 
 def plot(path, panels):

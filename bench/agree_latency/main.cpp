@@ -58,8 +58,7 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_flag("--pin,!--no-pin", options.pin,
-               "keep ranks on cores, round and round if there are fewer (not for mpi, where mpirun "
-               "binds); on by default");
+               "keep ranks on cores, round and round if there are fewer; on by default");
   app.add_option("--json", options.json, "file to write");
 }
 
@@ -143,10 +142,11 @@ int by_mpi(const Options& options, int argc, char** argv) {
     if (wrong != 0) return 2;
     std::vector<Result> results{result_of("mpi", ranks, options)};
     const char* yields = std::getenv("OMPI_MCA_mpi_yield_when_idle");
-    results[0].setting =
-        std::string("mpi_yield_when_idle ") + (yields == nullptr ? "not set" : yields);
-    repeat(options, results,
-           [&](const Result&, const Samples& samples) { run_mpi(options.plan, samples); });
+    results[0].setting = std::string(options.pin ? "pinned, " : "") + "mpi_yield_when_idle " +
+                         (yields == nullptr ? "not set" : yields);
+    repeat(options, results, [&](const Result&, const Samples& samples) {
+      run_mpi(options.plan, options.pin, samples);
+    });
     if (first) report(results, json);
     return 0;
   });

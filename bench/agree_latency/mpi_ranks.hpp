@@ -3,14 +3,16 @@
 
 #include <dpgather/comm/mpi.hpp>
 
+#include "common/pin.hpp"
 #include "measure.hpp"
 
 namespace agree_latency {
 
 /// Collective over MPI_COMM_WORLD. On rank 0 `samples` are of all ranks afterwards.
-inline void run_mpi(const Plan& plan, const Samples& samples) {
+inline void run_mpi(const Plan& plan, bool pinned, const Samples& samples) {
   using dpgather::mpi::check;
   dpgather::MpiControl control;
+  const bench::Pinned here(control.rank(), pinned);
   const Barriers barriers{
       {"MPI_Barrier", [] { check(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier"); }}};
   measure(control, barriers, plan, samples);

@@ -194,7 +194,7 @@ class Plots(unittest.TestCase):
 
     def test_a_file_of_something_else_is_refused_by_name(self):
         path = Path(folder.name) / "other.json"
-        for text in ("no JSON", "[]", '{"results": []}', "{}"):
+        for text in ("no JSON", "[]", '{"results": []}', "{}", '{"results": 5}', '{"results": [1]}', '{"results": [{"counts": "even"}]}'):
             path.write_text(text)
             done, svg = self.plot(str(path))
             self.assertEqual(done.returncode, 1)

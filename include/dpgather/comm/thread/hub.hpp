@@ -25,7 +25,7 @@ namespace dpgather {
 /// Shared by the `size` handles of one ThreadComm. The barrier word packs phase, arrivals and a
 /// failed bit, so that "everyone has entered" and "somebody failed" exclude each other: once a
 /// phase is complete every rank goes through with it, hence no rank frees a buffer that a peer
-/// still reads.
+/// still reads or adds to.
 class ThreadHub {
  public:
   static constexpr int max_size = 4096;

@@ -1,4 +1,5 @@
-// What a rank does once all ranks have arrived: it reads from its peers' buffers, or from their copies.
+// What a rank does once all ranks have arrived: it reads from its peers' buffers, or from their copies,
+// and writes to its own; in a one-sided reduce_scatter_v also to its peers'.
 #pragma once
 
 #include <algorithm>

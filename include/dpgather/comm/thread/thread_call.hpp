@@ -22,8 +22,7 @@ struct ThreadCall {
   /// Of an all-gather whose `send` is where it belongs in `recv`: what tells the places of all
   /// blocks; else 0.
   std::uint64_t in_place = 0;
-  /// `run_call` of the type of elements, so that only the types in use are compiled; none if nothing
-  /// moves.
+  /// `run_call` of the type of elements, so that only the types in use are compiled; none of a barrier.
   std::uint64_t (*run)(const detail::Meeting&, std::size_t index, std::int64_t at,
                        bool second) = nullptr;
 };

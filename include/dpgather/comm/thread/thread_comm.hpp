@@ -19,10 +19,11 @@ namespace dpgather {
 
 /// A rank's handle; one thread uses it (abort may come from any). Results are there when a call
 /// returns. Each rank reads straight from its peers' buffers, and in a one-sided reduce_scatter_v
-/// writes into them, so a buffer must stay put until its call returns. Calls of a few kB (ThreadHub::staged_limit) go by copies in the hub and meet once
-/// in place of twice; so does an all-gather in place into one `recv` that all ranks share, which
-/// copies nothing. No other call may share its `recv`. Sums are in rank order on every rank, in
-/// float for 16-bit types: the same bits everywhere, run after run.
+/// writes into them, so a buffer must stay put until its call returns. Calls of a few kB
+/// (ThreadHub::staged_limit) go by copies in the hub and meet once in place of twice; so does an
+/// all-gather in place into one `recv` that all ranks share, which copies nothing. No other call may
+/// share its `recv`. Sums are in rank order on every rank, in float for 16-bit types: the same bits
+/// everywhere, run after run.
 ///
 /// Calls of all ranks are compared at every check level (it is free here). After a mismatch, a
 /// deadline or a peer's failure the communicator stays failed. Destroying a handle while peers wait

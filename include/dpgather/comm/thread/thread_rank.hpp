@@ -78,7 +78,7 @@ struct ThreadRank {
         if (call.run != nullptr) moved += call.run(here, i, begin, true);
       });
     }
-    // Peers read this rank's buffers still.
+    // Peers are at this rank's buffers still.
     if (!here.staged && !nothing_to_read(here)) hub->rejoin();
   }
 
