@@ -53,7 +53,9 @@ class Memory {
   void unmap_again(const unsigned char* at);
   /// The allocation's own address for one of `map_again`; null if that has come to its end.
   const void* original(const void* pointer) const;
-  /// Of all of it, where threads have no rights of their own.
+  /// Whether the processor has protection keys, so that each thread has rights of its own.
+  [[nodiscard]] bool threads_have_rights() const;
+  /// Of all of it, where they have none.
   void protect(int protection) const;
   /// What a host thread touched that it must not, for the signal handler.
   const Allocation* near(const void* pointer) const;

@@ -10,6 +10,7 @@
 #include <dpgather/comm/thread/run_ranks.hpp>
 
 #include "sim/internal.hpp"
+#include "sim/memory.hpp"
 #include "sim/scheduler.hpp"
 
 namespace sim {
@@ -34,7 +35,9 @@ struct Worker {
       forget_thread_state();
       Scheduler::get().enter(me);
       std::optional<DeviceAccess> access;
-      if (!options().guard_device_memory) access.emplace();
+      // Without rights of threads, guarding takes two system calls a piece of work, over all pages:
+      // half an hour for what takes minutes.
+      if (!options().guard_device_memory || !Memory::get().threads_have_rights()) access.emplace();
       try {
         (*body)(me->rank);
       } catch (...) {

@@ -47,7 +47,8 @@ struct Options {
   bool peers = true;
   /// Or all but these pairs, in both directions.
   std::vector<std::pair<int, int>> apart = {};
-  /// Host code that touches device memory ends the program with a message.
+  /// Host code that touches device memory ends the program with a message, where the processor has
+  /// protection keys.
   bool guard_device_memory = true;
   /// What cudaMemGetInfo says is there, in bytes, on each device.
   std::size_t device_bytes = std::size_t{1} << 30;
