@@ -7,10 +7,9 @@
 #include <cstring>
 #include <span>
 
-namespace dpgather::detail {
+#include <dpgather/core/copy_bytes.hpp>
 
-/// Bytes of a cache line; zeros at the end of a record are left out by so many.
-inline constexpr std::size_t cache_line = 64;
+namespace dpgather::detail {
 
 [[nodiscard]] inline std::uint64_t word_at(const std::byte* from) {
   std::uint64_t value = 0;
@@ -18,7 +17,7 @@ inline constexpr std::size_t cache_line = 64;
   return value;
 }
 
-/// Bytes of `record` without the blocks of zeros at its end, counted from the end.
+/// Bytes of `record` without the cache lines of zeros at its end, counted from the end.
 [[nodiscard]] inline std::size_t without_zeros(std::span<const std::byte> record) {
   std::size_t n = record.size();
   for (; n >= cache_line; n -= cache_line) {

@@ -11,7 +11,7 @@
 
 namespace dpgather::detail {
 
-inline constexpr std::size_t line_bytes = 64;
+inline constexpr std::size_t cache_line = 64;  ///< bytes
 
 /// `std::memcpy`. glibc before 2.39 copies by `rep movsb`, which AMD's Zen 3 and 4 do 16 to 35 times
 /// slower where `to` is up to 63 bytes ahead of `from` modulo a page (glibc bug 30994): such copies
@@ -23,10 +23,10 @@ inline void copy_bytes(void* to, const void* from, std::size_t bytes) {
       (reinterpret_cast<std::uintptr_t>(out) - reinterpret_cast<std::uintptr_t>(in)) % 4096;
   std::size_t at = 0;
   if (ahead > 0 && ahead < 64)
-    for (; at + line_bytes <= bytes; at += line_bytes) {
-      std::byte line[line_bytes];
-      std::memcpy(line, in + at, line_bytes);
-      std::memcpy(out + at, line, line_bytes);
+    for (; at + cache_line <= bytes; at += cache_line) {
+      std::byte line[cache_line];
+      std::memcpy(line, in + at, cache_line);
+      std::memcpy(out + at, line, cache_line);
     }
   if (at < bytes) std::memcpy(out + at, in + at, bytes - at);
 }
@@ -62,15 +62,15 @@ inline void stream_store(Vector* to, Vector value) {
 /// first. Another thread may read it after any release and acquire, as after memcpy.
 inline void copy_past_caches(void* to, const void* from, std::size_t bytes) {
 #if defined(__x86_64__)
-  constexpr std::size_t vectors = line_bytes / sizeof(Vector);
+  constexpr std::size_t vectors = cache_line / sizeof(Vector);
   auto* out = static_cast<std::byte*>(to);
   const auto* in = static_cast<const std::byte*>(from);
-  const std::size_t into_line = reinterpret_cast<std::uintptr_t>(out) % line_bytes;
-  std::size_t at = std::min((line_bytes - into_line) % line_bytes, bytes);
+  const std::size_t into_line = reinterpret_cast<std::uintptr_t>(out) % cache_line;
+  std::size_t at = std::min((cache_line - into_line) % cache_line, bytes);
   if (at > 0) std::memcpy(out, in, at);
-  for (; at + line_bytes <= bytes; at += line_bytes) {
+  for (; at + cache_line <= bytes; at += cache_line) {
     Vector line[vectors];
-    std::memcpy(line, in + at, line_bytes);
+    std::memcpy(line, in + at, cache_line);
     for (std::size_t i = 0; i < vectors; ++i)
       stream_store(reinterpret_cast<Vector*>(out + at) + i, line[i]);
   }

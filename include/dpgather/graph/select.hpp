@@ -42,12 +42,6 @@ namespace detail {
   return fullest;
 }
 
-[[nodiscard]] inline SizePair needed_sizes(const PlanInput& input, std::int64_t requests,
-                                           std::int64_t longest) {
-  return {std::max(requests, ceil_div(longest, input.width)),
-          ceil_div(fullest_group(input), input.width)};
-}
-
 /// The captured shape of a size.
 [[nodiscard]] inline ShapeKey shape_at(const SizePair& size, Transport transport,
                                        const PlanInput& input) {
@@ -76,7 +70,8 @@ namespace detail {
 /// What a step asks of a captured shape: requests of its longest rank (at least `requests`, the
 /// most of one rank) and of its fullest FFN group. `input.counts` are rows of all DP ranks.
 [[nodiscard]] inline SizePair needed_sizes(const PlanInput& input, std::int64_t requests) {
-  return detail::needed_sizes(input, requests, max(input.counts));
+  return {std::max(requests, ceil_div(max(input.counts), input.width)),
+          ceil_div(detail::fullest_group(input), input.width)};
 }
 
 /// `input.counts` are rows of all DP ranks, `requests` is the most requests of one; `can_graph` is
@@ -89,10 +84,9 @@ template <SizePolicy Sizes>
                                      const ShapeLimits& limits = {}) {
   if (is_prefill(input.forward)) return {{}, EagerReason::prefill};
   if (!can_graph) return {{}, EagerReason::vote};
-  const std::int64_t longest = max(input.counts);
-  if (longest == 0) return {{}, EagerReason::no_rows};
+  const SizePair needed = needed_sizes(input, requests);
+  if (needed.global == 0) return {{}, EagerReason::no_rows};
   if (!transport || !graph_safe(*transport)) return {{}, EagerReason::mode_not_capturable};
-  const SizePair needed = detail::needed_sizes(input, requests, longest);
   const std::int64_t blocks = input.layout.group_dp();
   std::optional<SizePair> size;
   if (len_mode(*transport) == LenMode::sum_len)

@@ -29,8 +29,7 @@ class AxisSearch {
     if (goal_.padding.percent > 0)
       for (std::int64_t size = goal_.unit(); size < goal_.largest; size += goal_.unit())
         sizes.push_back(size);
-    std::sort(sizes.begin(), sizes.end());
-    sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+    LoadGrid::sort_out(sizes);
     for (const std::int64_t size : sizes) {
       sizes_.push_back(size);
       load_.cost.push_back(goal_.cost.of(pair(size)));
@@ -38,10 +37,8 @@ class AxisSearch {
       load_.first_before.push_back(first_before(size));
     }
     load_.weight.assign(sizes_.size(), 0);
-    for (const auto& point : grid.points()) {
-      const auto at = std::lower_bound(sizes_.begin(), sizes_.end(), grid.locals()[point.local]);
-      load_.weight[static_cast<std::size_t>(at - sizes_.begin())] += point.weight;
-    }
+    for (const auto& point : grid.points())
+      load_.weight[LoadGrid::index(sizes_, grid.locals()[point.local])] += point.weight;
   }
 
   /// Exact, unless graphs of unequal bytes have to fit into a budget: then bytes get a price, as

@@ -125,6 +125,17 @@ class LoadGrid {
     }
   }
 
+  /// Ascending, each value once.
+  static void sort_out(std::vector<std::int64_t>& values) {
+    std::sort(values.begin(), values.end());
+    values.erase(std::unique(values.begin(), values.end()), values.end());
+  }
+  /// Of the first value at or above.
+  static std::size_t index(const std::vector<std::int64_t>& values, std::int64_t value) {
+    return static_cast<std::size_t>(std::lower_bound(values.begin(), values.end(), value) -
+                                    values.begin());
+  }
+
  private:
   static SizePair down(const SizePair& step, const SizePair& unit) {
     return {std::max<std::int64_t>(step.local / unit.local * unit.local, 1),
@@ -136,16 +147,6 @@ class LoadGrid {
     const std::int64_t global = round_up(step.global, goal_.unit());
     return {local, std::clamp(global, local, goal_.cost.ranks * local)};
   }
-  static void sort_out(std::vector<std::int64_t>& values) {
-    std::sort(values.begin(), values.end());
-    values.erase(std::unique(values.begin(), values.end()), values.end());
-  }
-  /// Of the first value at or above.
-  static std::size_t index(const std::vector<std::int64_t>& values, std::int64_t value) {
-    return static_cast<std::size_t>(std::lower_bound(values.begin(), values.end(), value) -
-                                    values.begin());
-  }
-
   const TuneGoal& goal_;
   std::vector<std::int64_t> locals_, globals_;
   std::vector<Point> points_;
