@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 
 #include <dpgather/comm/thread/hub.hpp>
 #include <dpgather/comm/thread/staging.hpp>
@@ -35,17 +36,21 @@ struct Share {
 /// have over 5/4 of the mean to do, all ranks do equally much, and write into their peers' `recv`.
 template <class F>
 void for_shares(const ThreadCall& call, int size, int rank, bool staged, const F& f) {
+  const Counts counts = call.counts;
   const std::int64_t all = call.signature.count;
-  const std::int64_t most = *std::max_element(call.counts.begin(), call.counts.end());
+  const std::int64_t most = *std::max_element(counts.begin(), counts.end());
   const bool spread = !staged && most > (all + all / 4) / size;
-  const Part part = Part::of(all, size, rank);
+  // Of all blocks in a row.
+  const Part part =
+      spread ? Part::of(all, size, rank)
+             : Part{std::accumulate(counts.begin(), counts.begin() + rank, std::int64_t{0}),
+                    counts[static_cast<std::size_t>(rank)]};
   std::int64_t before = 0;
   for (int owner = 0; owner < size; ++owner) {
-    const std::int64_t count = call.counts[static_cast<std::size_t>(owner)];
+    const std::int64_t count = counts[static_cast<std::size_t>(owner)];
     const std::int64_t first = std::max(part.first, before) - before;
     const std::int64_t end = std::min(part.first + part.count - before, count);
-    if (spread && end > first) f(Share{owner, first, end - first, before});
-    if (!spread && owner == rank && count > 0) f(Share{owner, 0, count, before});
+    if (end > first) f(Share{owner, first, end - first, before});
     before += count;
   }
 }

@@ -68,15 +68,16 @@ struct ThreadRank {
     hub->enter(rank, at);
     compare(at, meeting);
     bool two_passes = false;
-    each(here, [&](const ThreadCall& call, std::size_t i, std::int64_t begin) {
-      if (call.run != nullptr) moved += call.run(here, i, begin, false);
-      two_passes |= call.signature.op == Collective::all_reduce;
-    });
+    const auto pass = [&, this](bool second) {
+      each(here, [&, this](const ThreadCall& call, std::size_t i, std::int64_t begin) {
+        if (call.run != nullptr) moved += call.run(here, i, begin, second);
+        two_passes |= call.signature.op == Collective::all_reduce;
+      });
+    };
+    pass(false);
     if (two_passes) {
       hub->rejoin();
-      each(here, [&](const ThreadCall& call, std::size_t i, std::int64_t begin) {
-        if (call.run != nullptr) moved += call.run(here, i, begin, true);
-      });
+      pass(true);
     }
     // Peers are at this rank's buffers still.
     if (!here.staged && !nothing_to_read(here)) hub->rejoin();
