@@ -125,9 +125,7 @@ bool Memory::threads_have_rights() const {
 }
 
 void Memory::protect(int protection) const {
-  // Not all of the arena: it costs by the pages that were ever touched, at every piece of work.
-  constexpr std::size_t page = 4096;
-  mprotect(arena_base, (top_ + page - 1) / page * page, protection);
+  mprotect(arena_base, arena_bytes, protection);
   for (const auto& [base, again] : again_)
     mprotect(reinterpret_cast<void*>(base), again.room, protection);
 }
@@ -190,7 +188,6 @@ unsigned char* Memory::place(std::size_t room, Allocation& allocation) {
     unsigned char* const at = arena_ + top_;
     top_ += room;
     allocation.room = room;
-    if (key < 0 && openings > 0) protect(PROT_READ | PROT_WRITE);
     return at;
   }
   // Full: the room that was given back first and suffices.

@@ -35,8 +35,8 @@ struct Worker {
       forget_thread_state();
       Scheduler::get().enter(me);
       std::optional<DeviceAccess> access;
-      // Without rights of threads, guarding takes two system calls a piece of work, over all pages:
-      // half an hour for what takes minutes.
+      // Without rights of threads, guarding takes two system calls a piece of work, each over all
+      // pages: ten times as long.
       if (!options().guard_device_memory || !Memory::get().threads_have_rights()) access.emplace();
       try {
         (*body)(me->rank);
