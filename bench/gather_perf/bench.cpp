@@ -42,10 +42,6 @@ PeerPtr peer_of(Comm comm, int ranks, std::string& why) {
   return nullptr;
 }
 
-std::string contender(Comm comm, Mode mode, What what) {
-  return fmt::format("{} {}", name(comm), is_of_gather(what) ? name(mode) : name(what));
-}
-
 }  // namespace
 
 Bench::Bench(const Options& options, const Processes& processes)
@@ -69,7 +65,8 @@ std::vector<Result> Bench::run(const Case& of) {
   std::vector<Entry> entries = make_entries(of);
   for (Entry& entry : entries) {
     settle(entry, of);
-    had_call_[contender(entry.comm, entry.mode, of.what)] |= entry.there;
+    had_call_[fmt::format("{} {}", name(entry.comm), call_name(of.what, entry.mode))] |=
+        entry.there;
   }
   for (std::int64_t round = 0; round < options_.rounds; ++round)
     for (Entry& entry : entries)

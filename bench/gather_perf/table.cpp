@@ -11,10 +11,10 @@ namespace gather_perf {
 
 namespace {
 
-/// Of a DpGather the mode, and whether it is the way back; of a collective what is called.
+/// With the way.
 std::string call_of(const Result& result) {
-  if (!is_of_gather(result.of.what)) return std::string(name(result.of.what));
-  return fmt::format("{}{}", result.of.what == What::back ? "back:" : "", name(result.mode));
+  return fmt::format("{}{}", result.of.what == What::back ? "back:" : "",
+                     call_name(result.of.what, result.mode));
 }
 
 std::string times(const Result* result) {

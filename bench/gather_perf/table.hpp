@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "case.hpp"
@@ -30,6 +31,11 @@ struct Result {
     return wire_bytes > 0 ? static_cast<double>(of.bytes()) / wire_bytes : 0;
   }
 };
+
+/// Of a DpGather the mode, of a collective what is called.
+[[nodiscard]] inline std::string_view call_name(What what, Mode mode) {
+  return is_of_gather(what) ? name(mode) : name(what);
+}
 
 [[nodiscard]] std::string heading();
 /// One case of one subject, out of place and in place; null: there is no such call.
