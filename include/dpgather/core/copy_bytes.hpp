@@ -13,9 +13,9 @@ namespace dpgather::detail {
 
 inline constexpr std::size_t cache_line = 64;  ///< bytes
 
-/// `std::memcpy`. glibc before 2.39 copies by `rep movsb`, which AMD's Zen 3 and 4 do 16 to 35 times
-/// slower where `to` is up to 63 bytes ahead of `from` modulo a page (glibc bug 30994): such copies
-/// go by lines here.
+/// `std::memcpy`. That of glibc 2.36 takes 16 to 35 times as long on AMD's Zen 3, for 14 to 229 kB,
+/// where `to` is 16 bytes ahead of `from` modulo a page, and no longer from 64 on (measured,
+/// docs/performance.md): copies with less than that between them go by lines here.
 inline void copy_bytes(void* to, const void* from, std::size_t bytes) {
   auto* out = static_cast<std::byte*>(to);
   const auto* in = static_cast<const std::byte*>(from);
